@@ -5,10 +5,10 @@
     python benchmarks/latency/foreign.py my.json -o foreign.json --variant tflite/fp32 --hour morning
 
 The table is checked first (`eetool table check`), and every network is estimated with the table as it was built and
-as the check corrected it. Networks are measured in the protocol of probes, a few interleaved, twice some time apart; the
-smaller median counts, and the difference is the run-to-run spread that limits every estimate. Each group of networks is
-written when it is measured, so an interrupted hour resumes where it was. `--cascades` adds two cascades at 224 px
-against `eetool bench`. Figures over all hours are in `summary`.
+as the check corrected it. Networks are measured in the protocol of probes, a few interleaved, twice some time apart.
+The smaller median counts, and the difference is the run-to-run spread that limits every estimate. Each group of
+networks is written when it is measured, so an interrupted hour resumes where it was. `--cascades` adds two cascades at
+224 px against `eetool bench`. Figures over all hours are in `summary`.
 """
 
 import argparse

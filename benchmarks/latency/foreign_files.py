@@ -10,9 +10,11 @@ import torch
 from foreign_networks import NETWORKS
 from torch import nn
 
-from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
+from eetool.graphs.calibration_feeds import save_feeds
+from eetool.graphs.quantize import QuantizationJob, quantize
 from eetool.latency.kernels.kernel import INT8
 from eetool.latency.probes.probe_files import TFLITE, ProbeKind
+from eetool.workspace import scratch
 from eetool_runtime.backends import open_graph
 from eetool_runtime.errors import BackendError
 
@@ -39,10 +41,10 @@ def _write(folder: Path, path: Path, name: str, kind: ProbeKind) -> None:
         source = write_variant(folder, name, ProbeKind(kind.format))
         if source is None:
             raise ValueError("its float file cannot be written")
-        feeds = folder / f"{name}.npz"
         _, inputs = NETWORKS[name]()
-        save_feeds(feeds, ["x"], [{"x": _example(inputs[0].numpy())}])
-        reasons = quantize([QuantizationJob(f"{kind.format}-static", str(source), str(path), str(feeds))])
+        with scratch() as temporary:
+            feeds = save_feeds(temporary / "feeds", ["x"], [{"x": _example(inputs[0].numpy())}])
+            reasons = quantize([QuantizationJob(f"{kind.format}-static", str(source), str(path), feeds)])
         if reasons[0] is not None:
             raise ValueError(reasons[0])
         return

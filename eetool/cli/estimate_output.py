@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from eetool.latency.estimate.energy import Energy
     from eetool.latency.table.hw_profile import HwProfile
 
+_LEAST_SHARE = 0.01
 _PLAIN_DIFFERENCE = 0.03  # smaller differences of plain calls are not shown
 
 __all__ = ["EstimateRequest", "estimate_result"]
@@ -39,7 +40,7 @@ def estimate_text(p: "Estimate", profile: "HwProfile") -> list[Any]:
     if p.reason is not None:
         return [*lines, f"no figures: {p.reason}", "`eetool table build` on the device measures such a table."]
     titles = {source.id: source.title for source in profile.sources}
-    lines += [*coverage_text(p.coverage, titles), ""]
+    lines += [*coverage_text(p.coverage, titles), *_unprobed_lines(p), ""]
     lines += [
         _graph_table(p),
         "measured: share of the ms that rests on measured entries of exactly these kernels",
@@ -101,6 +102,12 @@ def _graph_table(p: "Estimate") -> Any:
     ]
     right = ("MACs (M)", "ms", f"{p.confidence:.0%} interval", "mJ", "measured")
     return table({"component": "left", **dict.fromkeys(right, "right")}, rows)
+
+
+def _unprobed_lines(p: "Estimate") -> list[str]:
+    """Return the kernels without a near probe that take at least a hundredth of the time."""
+    shown = [f"{row.kernels}: {row.share:.0%}" for row in p.unprobed if row.share >= _LEAST_SHARE]
+    return [f"  no probe of the table is near to: {'; '.join(shown)}"] if shown else []
 
 
 def _plain_calls(p: "Estimate") -> list[str]:

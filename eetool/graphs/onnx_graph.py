@@ -42,7 +42,8 @@ class GraphNode:
 class SizedGraph:
     """Nodes in execution order; `constants` are tensors that depend on no input.
 
-    `dtypes` are the number formats of tensors by ONNX's names, as far as they are known.
+    `dtypes` are the number formats of tensors by ONNX's names, as far as they are known. `fixed_batch` is true where
+    the file states every size of its inputs, which some fusions need; a symbolic batch is counted as 1.
     """
 
     nodes: list[GraphNode]
@@ -51,6 +52,7 @@ class SizedGraph:
     shapes: Mapping[str, Shape]
     constants: frozenset[str]
     dtypes: Mapping[str, str] = field(default_factory=dict)
+    fixed_batch: bool = False
 
     @property
     def batches(self) -> dict[str, int]:
@@ -143,7 +145,7 @@ def graph_from_model(model: Any, where: str) -> SizedGraph:
         ArtefactError: an input has an unknown size besides its batch, shapes are contradictory, or operators run in a
             branch or a loop.
     """
-    _fix_batch(model, where)
+    fixed_batch = _fix_batch(model, where)
     model = _without_functions(model, where)
     shapes, dtypes = _infer_shapes(model)
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -156,7 +158,7 @@ def graph_from_model(model: Any, where: str) -> SizedGraph:
             nodes.append(node)
     inputs = tuple(value.name for value in model.graph.input if value.name not in constants)
     outputs = tuple(value.name for value in model.graph.output)
-    return SizedGraph(nodes, inputs, outputs, shapes, frozenset(constants), dtypes)
+    return SizedGraph(nodes, inputs, outputs, shapes, frozenset(constants), dtypes, fixed_batch)
 
 
 def remove_duplicate_nodes(graph: SizedGraph) -> SizedGraph:
@@ -179,8 +181,9 @@ def remove_duplicate_nodes(graph: SizedGraph) -> SizedGraph:
     return replace(graph, nodes=nodes)
 
 
-def _fix_batch(model: Any, where: str) -> None:
-    known = {tensor.name for tensor in model.graph.initializer}
+def _fix_batch(model: Any, where: str) -> bool:
+    """Set symbolic batches to 1; return whether there were none."""
+    known, fixed = {tensor.name for tensor in model.graph.initializer}, True
     for value in model.graph.input:
         if value.name in known:
             continue
@@ -188,10 +191,11 @@ def _fix_batch(model: Any, where: str) -> None:
             if dim.WhichOneof("value") != "dim_value" or dim.dim_value < 1:
                 if index > 0 and dim.dim_param != _BATCH:
                     raise ArtefactError(f"{where}: input {value.name!r} has no fixed size in dimension {index}")
-                dim.dim_value = 1
+                dim.dim_value, fixed = 1, False
     del model.graph.value_info[:]
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
+    return fixed
 
 
 def _without_functions(model: Any, where: str) -> Any:

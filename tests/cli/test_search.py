@@ -254,3 +254,35 @@ def test_search_forced_deletes_no_study_of_a_shared_storage(
     result = cli("search", *options(found), *shared, "-o", tmp_path / "front.json")
     assert result.code == 0, result
     assert timeless(tmp_path / "front.json") == timeless(found)  # seconds apart, the very candidates
+
+
+def test_search_resumed_keeps_the_check_of_its_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+    from types import SimpleNamespace
+
+    from eetool.latency.check.table_check import ConditionCheck, ReferenceTime, SpeedFactor, TableCheck
+    from eetool.latency.table.hw_profile import load_device
+
+    search = importlib.import_module("eetool.cli.commands.search")
+    profile = load_device("rpi5")
+    factors = tuple(SpeedFactor(name, 1.5, (1.4, 1.6), name == "calls") for name in ("compute", "memory", "calls"))
+    part = ConditionCheck("onnxruntime", "fp32", 1, factors, 0.0, (), (ReferenceTime("plain-0", 1.0, 1.5, True),))
+    checks = [TableCheck("rpi5", 0.0, 1.0, (part,))]
+    monkeypatch.setattr("eetool.api.checked_device.present_check", lambda *arguments: checks.pop())
+    request = SimpleNamespace(
+        storage=None,
+        resume=False,
+        check_table=True,
+        device_threads=1,
+        study_file=tmp_path / "study.db",
+        check_file=tmp_path / "check.json",
+    )
+    notes: list[str] = []
+    progress = SimpleNamespace(note=notes.append)
+    first = search._at_speed_of_study(request, "rpi5.json", profile, progress)
+    request.study_file.touch()
+    request.resume = True
+    assert bool(search._at_speed_of_study(request, "rpi5.json", profile, progress) == first != profile)
+    assert (len(checks), notes) == (0, [f"warning: {notes[0].removeprefix('warning: ')}"])
+    request.storage = "postgresql://shared"
+    assert search._at_speed_of_study(request, "rpi5.json", profile, progress) is profile

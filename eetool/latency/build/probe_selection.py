@@ -1,15 +1,19 @@
-"""Selection of the next probe networks: first evenly, then where the table so far is least certain."""
+"""Selection of the next probe networks: first evenly, then where the table so far is least certain.
+
+Uncertainties of a family count more where a table without it errs most.
+"""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from eetool.latency.build.profile_assembly import SOURCE
-from eetool.latency.build.table_from_traces import make_table_from_traces
+from eetool.latency.build.table_from_traces import family_errors, make_table_from_traces
 from eetool.latency.kernels.kernel import FP32
-from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
+from eetool.latency.probes.large_networks import ONNX_ONLY
+from eetool.latency.probes.probe_files import ONNX, ProbeKind, kernels_of_probe
 from eetool.latency.probes.probe_network import ProbeNetwork, parse_name, probe_networks
 from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import BACKENDS
@@ -17,6 +21,7 @@ from eetool_measure.probe_timing import ProbeTimes
 
 _BATCH = 32  # networks that are written and measured together
 _SHARE_EVEN = 0.6  # share of the networks drawn evenly; the rest are drawn where the table is least certain
+_WEIGHTS = 0.5, 3.0  # of a family's uncertainties, by its error when it is left out
 _CANDIDATES = 3  # candidates for each selected network
 _TABLE_EVERY = 4  # batches between two tables
 
@@ -34,12 +39,33 @@ def next_probes(done: Sequence[ProbeTimes], kind: ProbeKind, planned: int, first
     count = min(_BATCH, planned - len(measured))
     first = max(first_seed, max((net.seed + 1 for net in measured), default=first_seed))
     if len(measured) < _SHARE_EVEN * planned:
-        return list(itertools.islice(probe_networks(first), count))
+        return list(itertools.islice(_writable(probe_networks(first), kind), count))
     usable = done[: len(done) // _TABLE_EVERY * _TABLE_EVERY] or done  # a slightly older table is good enough
     costs = _kernel_costs(kind, tuple(usable))
-    candidates = list(itertools.islice(probe_networks(first), _CANDIDATES * count))
-    uncertainties = [_uncertainty(net, kind, costs) for net in candidates]
+    candidates = list(itertools.islice(_writable(probe_networks(first), kind), _CANDIDATES * count))
+    errors = _family_errors(kind, tuple(done))
+    usual = float(np.median(list(errors.values()))) if errors else 1.0
+    uncertainties = [
+        _uncertainty(net, kind, costs) * float(np.clip(errors.get(net.family, usual) / max(usual, 1e-6), *_WEIGHTS))
+        for net in candidates
+    ]
     return [candidates[i] for i in sorted(np.argsort(uncertainties)[-count:])]
+
+
+_errors: dict[tuple[ProbeKind, int], dict[str, float]] = {}
+
+
+def _family_errors(kind: ProbeKind, done: tuple[ProbeTimes, ...]) -> dict[str, float]:
+    """Return the errors of left-out families, once for each build: they change little and take long."""
+    key = kind, done[0].threads
+    if key not in _errors:
+        _errors.clear()
+        _errors[key] = family_errors(done, SOURCE)
+    return _errors[key]
+
+
+def _writable(networks: Iterable[ProbeNetwork], kind: ProbeKind) -> Iterator[ProbeNetwork]:
+    return (net for net in networks if kind.format == ONNX or net.family not in ONNX_ONLY)
 
 
 _latest: dict[tuple[ProbeKind, int, int], KernelCosts] = {}

@@ -13,12 +13,13 @@ from eetool.latency.build.stability import is_steady
 from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.probes.probe_files import ProbeKind, index_kernels, kernels_of_probe
 from eetool.latency.probes.probe_network import ProbeNetwork, parse_name
+from eetool.latency.table.intervals import calibrated_error, deviation_of_sum
 from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import BACKENDS, FITTED, Composition, LatencyTable, TableEntry
 from eetool.wording import counted
 from eetool_measure.probe_timing import ProbeTimes
 
-_MIN_PROBES = 4
+_MIN_PROBES, _FAMILIES_NEEDED = 4, 4
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,17 @@ def make_table_from_totals(times: Sequence[ProbeTimes], source: str, validate: b
         raise ValueError(f"only {counted(len(networks), 'probe')} could be used")
     decomposition = decompose(networks, whole_ms)
     families, networks = [families[i] for i in decomposition.kept], [networks[i] for i in decomposition.kept]
-    ratios = (
-        _held_out_ratios(families, networks, whole_ms[list(decomposition.kept)], known, decomposition.parameters)
-        if validate
-        else np.ones(1)
+    if not validate:
+        return _table(decomposition, known, len(networks), 0.0)
+    ratios, deviations = _held_out(
+        families, networks, whole_ms[list(decomposition.kept)], known, decomposition.parameters
     )
-    error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
-    return _table(decomposition, known, len(networks), error)
+    ratios = ratios / np.median(ratios)
+    error = float(np.median(np.abs(ratios - 1)))
+    family_error = None
+    if len(set(families)) >= _FAMILIES_NEEDED:
+        family_error = round(calibrated_error(ratios, deviations), 4)
+    return _table(decomposition, known, len(networks), error, family_error)
 
 
 def _steady_networks(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[str], list[list[Kernel]], np.ndarray]:
@@ -90,18 +95,18 @@ def _steady_networks(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list
     return families, networks, np.array(whole_ms)
 
 
-def _held_out_ratios(
+def _held_out(
     families: Sequence[str],
     networks: Sequence[list[Kernel]],
     whole_ms: np.ndarray,
     known: TableConditions,
     parameters: ProcessParameters,
-) -> np.ndarray:
-    """Return the ratios (n,) predicted / measured, each network under a table without its family.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ratios (n,) predicted / measured and relative deviations (n,), each under a table without its family.
 
     A user's network belongs to no family of probes. With its own family in the table, each error would be too small.
     """
-    ratios = np.empty(len(networks))
+    ratios, deviations = np.empty(len(networks)), np.empty(len(networks))
     for family in sorted(set(families)):
         test = np.flatnonzero([name == family for name in families])
         rest = np.setdiff1d(np.arange(len(networks)), test)
@@ -109,12 +114,16 @@ def _held_out_ratios(
         table = _table(parts, known, len(rest), 0.0)
         costs = KernelCosts(table, "probes", BACKENDS[known.kind.format], known.kind.precision, known.threads)
         for i in test.tolist():
-            total = parts.dispatch_ms + sum(costs.latency(kernel).value for kernel in networks[i])
+            priced = [costs.latency(kernel) for kernel in networks[i]]
+            total = parts.dispatch_ms + sum(p.value for p in priced)
             ratios[i] = total / whole_ms[i]
-    return ratios
+            deviations[i] = deviation_of_sum([p.value * p.deviation for p in priced], 0.0) / total
+    return ratios, deviations
 
 
-def _table(parts: Decomposition, known: TableConditions, count: int, error: float) -> LatencyTable:
+def _table(
+    parts: Decomposition, known: TableConditions, count: int, error: float, family_error: float | None = None
+) -> LatencyTable:
     composition = Composition(
         precision=known.kind.precision,
         backend=BACKENDS[known.kind.format],
@@ -123,6 +132,7 @@ def _table(parts: Decomposition, known: TableConditions, count: int, error: floa
         dispatch_ms=round(parts.dispatch_ms, 7),
         n=count,
         cv_error=round(error, 4),
+        family_error=family_error,
         call_ms=round(known.call_ms, 7),
         runtime_ms=round(known.runtime_ms, 7),
         turn_ms=known.cache_penalty_ms,

@@ -20,6 +20,7 @@ from eetool.latency.build.trace_matching import channel_block, match_trace
 from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
 from eetool.latency.probes.probe_network import parse_name
+from eetool.latency.table.intervals import calibrated_error, deviation_of_sum
 from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import BACKENDS, MEASURED, Composition, LatencyTable, TableEntry
 from eetool.wording import counted
@@ -30,6 +31,7 @@ _TOLERANCE = 0.15
 _DELTA = 0.02  # relative error from which the loss grows logarithmically
 _LEAST_MS = 1e-4
 _FOLDS = 4
+_FAMILY_GROUPS, _FAMILIES_NEEDED = 8, 4
 _VALIDATED = 60  # probes per fold: more would take long and change little
 
 
@@ -39,6 +41,11 @@ class MatchedProbe:
 
     probe: ProbeTime
     pairs: tuple[tuple[Kernel, KernelTime], ...]
+
+    @property
+    def family(self) -> str:
+        """Family of the network."""
+        return self.probe.name.rpartition("-")[0]
 
     @property
     def whole_ms(self) -> float:
@@ -205,7 +212,11 @@ def make_table_from_traces(times: Sequence[ProbeTimes], source: str, validate: b
     sources = frozenset({source})
     ratios = _cross_validated(used, known, composition, sources) if validate else np.ones(1)  # (n,)
     error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
-    composed = replace(composition, cv_error=round(error, 4))
+    family_error = None
+    if validate and len({m.family for m in used}) >= _FAMILIES_NEEDED:
+        _, left_out, deviations = _left_out_families(used, known, composition, sources)
+        family_error = round(calibrated_error(left_out, deviations), 4)
+    composed = replace(composition, cv_error=round(error, 4), family_error=family_error)
     # Traces give means and whole calls medians, so sums of kernels are biased; the median ratio corrects them.
     factor = 1 / float(np.median(ratios))
     entries = tuple(_scaled(entry, factor) for entry in table_entries(used, known, backend, threads, source))
@@ -221,13 +232,77 @@ def _cross_validated(
     probes: Sequence[MatchedProbe], known: TraceOverheads, composition: Composition, sources: frozenset[str]
 ) -> np.ndarray:
     """Return the ratios (n,) predicted / measured of whole probes, each from a table without that probe."""
-    ratios = []
+    ratios: list[float] = []
     for fold in range(_FOLDS):
         rest = [m for i, m in enumerate(probes) if i % _FOLDS != fold]
-        entries = table_entries(rest, known, composition.backend, composition.threads, composition.source)
-        table = LatencyTable(tuple(entries), (), (composition,), sources)
-        costs = KernelCosts(table, "probes", composition.backend, composition.precision, composition.threads)
-        for m in probes[fold::_FOLDS][:_VALIDATED]:
-            total = composition.dispatch_ms + sum(costs.latency(kernel).value for kernel, _ in m.pairs)
-            ratios.append(total / m.whole_ms)
+        costs = _costs_of(rest, known, composition, sources)
+        ratios += [_predict(m, costs)[0] for m in probes[fold::_FOLDS][:_VALIDATED]]
     return np.array(ratios)
+
+
+def _left_out_families(
+    probes: Sequence[MatchedProbe], known: TraceOverheads, composition: Composition, sources: frozenset[str]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return families, ratios (n,) predicted / measured and relative deviations (n,) under tables without the family.
+
+    A user's network belongs to no family of probes. A few families are left out together, which takes less time. The
+    median ratio is that of means to medians, which the table corrects; it is no error.
+    """
+    families = sorted({m.family for m in probes})
+    names: list[str] = []
+    predictions: list[tuple[float, float]] = []
+    for group in range(min(_FAMILY_GROUPS, len(families))):
+        left_out = families[group::_FAMILY_GROUPS]
+        costs = _costs_of([m for m in probes if m.family not in left_out], known, composition, sources)
+        tested = [m for m in probes if m.family in left_out]
+        for i in _evenly_spaced(len(tested), _VALIDATED):
+            names.append(tested[i].family)
+            predictions.append(_predict(tested[i], costs))
+    ratios, deviations = np.array(predictions).T
+    return names, ratios / np.median(ratios), deviations
+
+
+def family_errors(times: Sequence[ProbeTimes], source: str) -> dict[str, float]:
+    """Return the median relative error of each family of probes under a table without it, for the next probes.
+
+    Args:
+        times: probe times of one kind and thread count.
+        source: id of their source.
+
+    Returns:
+        The errors by family; empty where there are few families, and of kinds that the runtime does not trace.
+    """
+    if not ProbeKind(times[0].format, times[0].precision).traced:
+        return {}
+    (composition,) = make_table_from_traces(times, source, validate=False).compositions
+    steady = match_probes(times, composition.channel_block)
+    known = fit_overheads(steady)
+    used = consistent_probes(steady, known)
+    if len({m.family for m in used}) < _FAMILIES_NEEDED:
+        return {}
+    names, ratios, _ = _left_out_families(used, known, composition, frozenset({source}))
+    errors = defaultdict(list)
+    for name, ratio in zip(names, ratios.tolist(), strict=True):
+        errors[name].append(abs(ratio - 1))
+    return {name: float(np.median(values)) for name, values in errors.items()}
+
+
+def _evenly_spaced(count: int, most: int) -> list[int]:
+    indices: list[int] = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+    return indices
+
+
+def _costs_of(
+    probes: Sequence[MatchedProbe], known: TraceOverheads, composition: Composition, sources: frozenset[str]
+) -> KernelCosts:
+    """Return the costs of kernels from a table of some probes."""
+    entries = table_entries(probes, known, composition.backend, composition.threads, composition.source)
+    table = LatencyTable(tuple(entries), (), (composition,), sources)
+    return KernelCosts(table, "probes", composition.backend, composition.precision, composition.threads)
+
+
+def _predict(m: MatchedProbe, costs: KernelCosts) -> tuple[float, float]:
+    """Return the ratio predicted / measured of a whole probe, and its relative deviation from its kernels."""
+    priced = [costs.latency(kernel) for kernel, _ in m.pairs]
+    total = costs.composition.dispatch_ms + sum(p.value for p in priced)
+    return total / m.whole_ms, deviation_of_sum([p.value * p.deviation for p in priced], 0.0) / total

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from eetool.latency.kernels.kernel import Kernel
-from eetool.latency.table.kernel_costs import GUESSED, INTERPOLATED, KernelCost, KernelCosts
+from eetool.latency.table.kernel_costs import GUESSED, INTERPOLATED, REGRESSION, KernelCost, KernelCosts
 
 MEASURED, FITTED = "measured", "fitted"
 POINTWISE = "1×1 conv"
@@ -42,6 +42,42 @@ def coverage(kernels: Iterable[Kernel], costs: KernelCosts) -> tuple[KindCoverag
         basis, source = max(parts, key=lambda key: parts[key])
         rows.append(KindCoverage(kind, sum(parts.values()) / total if total > 0 else 0.0, basis, source))
     return tuple(sorted(rows, key=lambda row: -row.share))
+
+
+@dataclass(frozen=True)
+class UnprobedKernels:
+    """Kernels that no probe of the table is near to, and their share of the latency."""
+
+    kernels: str
+    share: float
+
+
+def unprobed(kernels: Iterable[Kernel], costs: KernelCosts) -> tuple[UnprobedKernels, ...]:
+    """Return what no probe of a table is near to, the largest share first; nothing for tables of regressions alone."""
+    if not costs.has_entries:
+        return ()
+    shares: dict[str, float] = defaultdict(float)
+    total = 0.0
+    for kernel in kernels:
+        cost = costs.latency(kernel)
+        total += cost.value
+        if cost.basis in (GUESSED, REGRESSION):
+            shares[_description(kernel)] += cost.value
+    rows = [UnprobedKernels(name, value / total) for name, value in shares.items()]
+    return tuple(sorted(rows, key=lambda row: -row.share))
+
+
+def _description(kernel: Kernel) -> str:
+    """Return operator, window, groups and side of a kernel, such as `Conv 7×7 depthwise, 112 px`."""
+    s = kernel.shape
+    words = [kernel.ops[0] if kernel.ops else kernel.kind]
+    if "kernel" in s:
+        words.append(f"{s['kernel']}×{s.get('kernel_w', s['kernel'])}")
+    if kernel.kind == "depthwise":
+        words.append("depthwise")
+    if s.get("groups", 1) > 1:
+        words.append(f"of {s['groups']} groups")
+    return " ".join(words) + (f", {s['height']} px" if "height" in s else "")
 
 
 def kind_name(kernel: Kernel) -> str:

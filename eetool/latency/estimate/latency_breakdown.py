@@ -21,8 +21,9 @@ from scipy.stats import norm
 from eetool.latency.estimate.cascade_price import LATENCY, CascadePrice
 from eetool.latency.estimate.coverage import kind_name
 from eetool.latency.estimate.prediction_target import PredictionTarget
-from eetool.latency.estimate.predictor import CORRELATION, DEVIATIONS, Predictor
+from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.kernels.kernel import Kernel
+from eetool.latency.table.intervals import CORRELATION, DEVIATIONS
 from eetool.latency.table.table import Composition
 from eetool.metrics import Thresholds
 

@@ -9,7 +9,7 @@ from eetool.latency.build.cache_penalty import weight_mb
 from eetool.latency.build.plain_calls import plain_call_ms
 from eetool.latency.estimate.cascade_cost import CascadeLayout
 from eetool.latency.estimate.cascade_price import LATENCY, MACS, CascadePrice, price_cascade
-from eetool.latency.estimate.coverage import KindCoverage, coverage, unknown_shares
+from eetool.latency.estimate.coverage import KindCoverage, UnprobedKernels, coverage, unknown_shares, unprobed
 from eetool.latency.estimate.energy import Energy
 from eetool.latency.estimate.graph_cost import GraphCost
 from eetool.latency.estimate.power_model import board_power_w, estimate_energy
@@ -17,15 +17,13 @@ from eetool.latency.estimate.prediction_target import EXIT_PATH, PredictionTarge
 from eetool.latency.kernels.from_onnx import total_macs, unknown_operators
 from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.table.hw_profile import HwProfile
+from eetool.latency.table.intervals import CONFIDENCE, deviation_of_sum, latency_interval
 from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.metrics import Thresholds
 
 SCHEMA = "predict/2"
 PREDICTED = "predicted"
 BOUND_BUFFERS = "bound_buffers"
-CONFIDENCE = 0.9
-DEVIATIONS = 1.645  # of a normal distribution, to either side, for 90 %
-CORRELATION = 0.3  # of errors of kernels in one graph
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class Prediction:
         batch: number of examples of one call, by which everything is counted.
         coverage: what the price of each kind of kernel rests on.
         reason: why there are no figures; null where there are.
+        unprobed: kernels that no probe of the table is near to; empty for tables of regressions alone.
         protocol: how the predicted calls are made: with bound buffers, as the runtime makes them.
     """
 
@@ -78,6 +77,7 @@ class Prediction:
     batch: int = 1
     coverage: tuple[KindCoverage, ...] = ()
     reason: str | None = None
+    unprobed: tuple[UnprobedKernels, ...] = ()
     protocol: str = BOUND_BUFFERS
 
 
@@ -137,9 +137,8 @@ class Predictor:
         composition = self.kernel_costs.composition
         priced = [self.kernel_costs.latency(kernel) for kernel in kernels]
         total = composition.dispatch_ms + sum(p.value + composition.step_ms for p in priced)
-        # Median error to standard deviation of a normal distribution; the speed of the device is common to all.
-        common = total * float(np.hypot(1.4826 * composition.cv_error, composition.speed_error or 0.0))
-        deviation = _deviation_of_sum([p.value * p.deviation for p in priced], common)
+        common = total * float(np.hypot(composition.network_error, composition.speed_error or 0.0))
+        deviation = deviation_of_sum([p.value * p.deviation for p in priced], common)
         measured = sum(p.value + composition.step_ms for p in priced if p.measured)
         return GraphCost(
             name=name,
@@ -147,7 +146,7 @@ class Predictor:
             macs=total_macs(list(kernels)),
             kernels=len(kernels),
             latency_ms=total,
-            interval_ms=_interval(total, deviation),
+            interval_ms=latency_interval(total, deviation),
             energy_mj=self._energy(kernels, total),
             measured_share=measured / total if total > 0 else 0.0,
             unknown_operators=tuple(unknown_operators(list(kernels))),
@@ -212,6 +211,7 @@ def predict(target: PredictionTarget, predictor: Predictor) -> Prediction:
         warnings=(*predictor.kernel_costs.warnings, *target.warnings, *_unstated_error(predictor), *guessed),
         batch=target.batch,
         coverage=coverage((k for kernels in target.graphs.values() for k in kernels), predictor.kernel_costs),
+        unprobed=unprobed((k for kernels in target.graphs.values() for k in kernels), predictor.kernel_costs),
     )
 
 
@@ -267,16 +267,3 @@ def mean_cost(cascade: CascadePrice, name: str, thresholds: Thresholds, shares: 
 
 def _around(total: float, half_width: float) -> tuple[float, float]:
     return max(0.0, total - half_width), total + half_width
-
-
-def _deviation_of_sum(deviations: Sequence[float], common: float) -> float:
-    """Return the deviation of a sum whose parts have correlated errors, with an error that all of it has in common."""
-    independent = sum(d * d for d in deviations)
-    correlated = sum(deviations) ** 2
-    return float(((1 - CORRELATION) * independent + CORRELATION**2 * correlated + common * common) ** 0.5)
-
-
-def _interval(total: float, deviation: float) -> tuple[float, float]:
-    """Return the 90 % interval of a positive figure, symmetric in its logarithm, so that it never reaches 0."""
-    factor = 1 + DEVIATIONS * deviation / max(total, 1e-12)
-    return total / factor, total * factor

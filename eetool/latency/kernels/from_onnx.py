@@ -6,7 +6,14 @@ from pathlib import Path
 
 from eetool.graphs.onnx_graph import SizedGraph, damage_as_error, read_graph, remove_duplicate_nodes
 from eetool.latency.kernels.kernel import AVERAGE, CONVERTED, CUT, EXPONENTIAL_PASS, FP32, INT8, JOINED, PASS, Kernel
-from eetool.latency.kernels.onnx_fusion import ACTIVATIONS, INTO_BLOCKS, OUT_OF_BLOCKS, FusedStep, fuse_graph
+from eetool.latency.kernels.onnx_fusion import (
+    ACTIVATIONS,
+    INTO_BLOCKS,
+    OUT_OF_BLOCKS,
+    FusedStep,
+    fuse_graph,
+    is_channel_scale,
+)
 from eetool.latency.kernels.onnx_int8_layout import insert_layout_changes
 from eetool.latency.kernels.operator_macs import macs_of_operator
 
@@ -75,7 +82,8 @@ def kernels_from_graph(
 
 def _kernel(step: FusedStep, graph: SizedGraph) -> Kernel:
     op = step.node.op
-    kind, shape = _BY_OP.get(op, _other)(step, graph)
+    scales = step.blocked and is_channel_scale(step, graph)
+    kind, shape = (_batch_norm if scales else _BY_OP.get(op, _other))(step, graph)
     precision = INT8 if step.int8 or op in ("QuantizeLinear", "DequantizeLinear") else FP32
     if precision == INT8 and op in _FORMS_IN_INT8:
         shape = {**shape, "form": _FORMS_IN_INT8[op]}

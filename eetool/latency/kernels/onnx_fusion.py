@@ -2,8 +2,9 @@
 
 The rules come from comparisons with the `optimized_model_filepath` output of onnxruntime 1.32.
 
-Fusion: batch normalisation and padding are fused into a convolution, an activation into a convolution or Gemm, a scale
-into a matrix product.
+Fusion: batch normalisation, padding, and a factor or sum per channel are fused into a convolution, an activation into a
+convolution or Gemm, a scale into a matrix product. Where no size is symbolic, the bias after a product with constant
+weights is fused into it.
 
 Blocks: CPUs with vector units of 256 bits or more keep tensors in blocks of 8 or 16 channels. This holds for
 convolutions, poolings and the operators between them. A reorder kernel converts a tensor between blocks and the plain
@@ -106,10 +107,24 @@ def _fuses_into(node: GraphNode, before: FusedStep, graph: SizedGraph) -> bool:
     kind = before.node.op
     if node.op == "BatchNormalization":
         return kind == "Conv" and before.ops[-1] in ("Conv", "Pad") and before.output == before.written
+    if node.op in ("Mul", "Add") and kind == "Conv" and before.ops[-1] == "Conv" and before.output == before.written:
+        return node.inputs[0] == before.output and _is_per_channel(node.inputs[1], before.written, graph)
     only_constants = all(not name or name in graph.constants for name in node.inputs[1:])
+    if node.op == "Add" and kind == "MatMul":
+        return graph.fixed_batch and before.ops == ["MatMul"] and _is_bias(node, before, graph)
     if node.op in ACTIVATIONS and only_constants and not before.activation:
-        return kind == "Conv" or (kind == "Gemm" and node.op != "Clip" and node.op != "HardSwish")
+        product = kind == "Gemm" or (before.ops == ["MatMul", "Add"] and len(graph.shapes.get(node.output, ())) == 2)
+        return kind == "Conv" or (product and node.op != "Clip" and node.op != "HardSwish")
     return False
+
+
+def _is_bias(node: GraphNode, product: FusedStep, graph: SizedGraph) -> bool:
+    """Return whether a sum adds a constant per column to a product with constant weights."""
+    weights = product.node.inputs[1]
+    bias = [name for name in node.inputs if name in graph.constants]
+    if weights not in graph.constants or len(graph.shapes.get(weights, ())) != 2 or len(bias) != 1:
+        return False
+    return graph.shapes.get(bias[0]) == graph.shapes[weights][1:]
 
 
 def _fuses_forward(before: FusedStep, step: FusedStep, graph: SizedGraph) -> bool:
@@ -235,11 +250,20 @@ def _use_blocks(graph: SizedGraph, steps: list[FusedStep], block: int) -> list[F
                 entered.update(plain)
             step.blocked = True
             makers[step.output] = step
+        elif _leaves_channels_last(step, inside, counts):
+            result.append(_reorder(inside[0], OUT_OF_BLOCKS))
+            continue
         else:
             result += [_reorder(name, OUT_OF_BLOCKS) for name in inside if name not in left]
             left.update(inside)
         result.append(step)
     return result + [_reorder(name, OUT_OF_BLOCKS) for name in graph.outputs if name in makers and name not in left]
+
+
+def _leaves_channels_last(step: FusedStep, inside: list[str], counts: dict[str, int]) -> bool:
+    """Return whether a transposition to channels last is part of the reorder out of blocks before it."""
+    last = step.node.op == "Transpose" and list(step.node.attributes.get("perm", ())) == [0, 2, 3, 1]
+    return last and len(inside) == 1 and counts[inside[0]] == 1
 
 
 def _fuse_in_blocks(
@@ -276,6 +300,8 @@ def _works_in_blocks(step: FusedStep, graph: SizedGraph, block: int, inside: boo
         rounds_up = node.op == "AveragePool" and node.attributes.get("ceil_mode", 0)
         enters = inside or not node.op.startswith("Global")
         return enters and channels[0] % block == 0 and not rounds_up and len(node.outputs) == 1
+    if is_channel_scale(step, graph):
+        return inside
     if node.op in ("Add", "Mul"):
         return inside and len({graph.shapes.get(name) for name in step.reads}) == 1 and len(step.reads) == 2
     if node.op == "Concat":
@@ -284,6 +310,22 @@ def _works_in_blocks(step: FusedStep, graph: SizedGraph, block: int, inside: boo
     if node.op == "Resize":
         return inside and _grows_whole_times(node, graph)
     return inside and node.op in (*_LATE_ACTIVATIONS, "BatchNormalization")
+
+
+def is_channel_scale(step: FusedStep, graph: SizedGraph) -> bool:
+    """Return whether the step multiplies each channel by a constant; in blocks it runs as batch normalisation does."""
+    constants = [name for name in step.node.inputs if name in graph.constants]
+    if step.node.op != "Mul" or len(constants) != 1 or len(step.reads) != 1:
+        return False
+    return _is_per_channel(constants[0], step.reads[0], graph)
+
+
+def _is_per_channel(constant: str, tensor: str, graph: SizedGraph) -> bool:
+    """Return whether a constant has one number for each channel of a tensor: (C, 1, 1) or (1, C, 1, 1)."""
+    if constant not in graph.constants:
+        return False
+    shape, read = graph.shapes.get(constant, ()), graph.shapes.get(tensor, ())
+    return len(read) == 4 and shape[-3:] == (read[1], 1, 1) and graph.size(constant) == read[1]
 
 
 def _grows_whole_times(node: GraphNode, graph: SizedGraph) -> bool:

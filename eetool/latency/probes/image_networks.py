@@ -100,14 +100,15 @@ def _add_inverted(s: OnnxBuilder) -> None:
         tensor = s.conv(tensor, wide, s.pick([3, 3, 3, 5]), stride, wide, act, of=wide)
         s.shrink(stride)
         if s.chance(0.3):
-            tensor = _add_squeeze_excitation(s, tensor, wide)
+            tensor = add_squeeze_excitation(s, tensor, wide)
         tensor = s.conv(tensor, out, 1, of=wide)
         if out == s.channels and stride == 1:
             tensor = s.add("Add", [tensor, before], f"{s.step()}.add")
         s.tensor, s.channels = tensor, out
 
 
-def _add_squeeze_excitation(s: OnnxBuilder, tensor: str, wide: int) -> str:
+def add_squeeze_excitation(s: OnnxBuilder, tensor: str, wide: int) -> str:
+    """Add squeeze and excitation (arXiv 1709.01507) of a tensor of `wide` channels; return the output."""
     inside, middle = (s.height, s.width), max(8, wide // 4 // 8 * 8)
     if s.chance(0.5):
         axes = s.constant(f"{s.step()}.axes", np.array([2, 3], np.int64))
@@ -241,7 +242,7 @@ def draw_image_network(seed: int, family: str) -> OnnxBuilder:
         ):
             break
         s.pick(FAMILIES[family])(s)
-    _add_exit(s)
+    add_exit(s)
     return s
 
 
@@ -249,7 +250,7 @@ def _weight_count(s: OnnxBuilder) -> int:
     return sum(value.size for value in s.weights.values())
 
 
-def _add_exit(s: OnnxBuilder) -> None:
+def add_exit(s: OnnxBuilder) -> None:
     """Add an exit: pooling, sometimes a hidden layer, class logits, and sometimes a confidence."""
     classes = s.pick([10, 10, 100, 1000, 3])
     if s.chance(0.5):

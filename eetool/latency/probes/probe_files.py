@@ -19,6 +19,7 @@ from eetool.graphs.tflite_graph import TfliteGraph, read_tflite
 from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
+from eetool.latency.probes.large_networks import ONNX_ONLY
 from eetool.latency.probes.onnx_builder import INPUT, OnnxBuilder, to_model
 from eetool.latency.probes.onnx_to_tflite import convert_to_tflite
 from eetool.latency.probes.probe_network import ProbeNetwork
@@ -119,7 +120,9 @@ def _file_name(net: ProbeNetwork, kind: ProbeKind) -> str:
 
 
 def _write_graphs(folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind) -> list[ProbeNetwork]:
-    """Write the files and cache their graphs."""
+    """Write the files and cache their graphs; leave out networks that this format has no conversion of."""
+    if kind.format == TFLITE:
+        chosen = [net for net in chosen if net.family not in ONNX_ONLY]
     if kind.precision == INT8:
         written = _write_int8(folder, chosen, kind)
     else:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from eetool.latency.probes.image_networks import FAMILIES, draw_image_network
+from eetool.latency.probes.large_networks import LARGE_FAMILIES, draw_large_network
 from eetool.latency.probes.onnx_builder import INPUT, OnnxBuilder, to_model
 from eetool.latency.probes.transformer_networks import draw_transformer
 
 TOKENS = "tokens"
-# One network in eleven is a transformer: transformers have fewer distinct kernels.
-_ORDER = (*FAMILIES, "mixed", TOKENS)
+# One network in eight is a transformer: transformers have fewer distinct kernels.
+_ORDER = (*FAMILIES, "mixed", TOKENS, *LARGE_FAMILIES)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,11 @@ class ProbeNetwork:
 
     def build(self) -> OnnxBuilder:
         """Return its operators and weights."""
-        return draw_transformer(self.seed) if self.family == TOKENS else draw_image_network(self.seed, self.family)
+        if self.family == TOKENS:
+            return draw_transformer(self.seed)
+        if self.family in LARGE_FAMILIES:
+            return draw_large_network(self.seed, self.family)
+        return draw_image_network(self.seed, self.family)
 
     @property
     def fingerprint(self) -> str:

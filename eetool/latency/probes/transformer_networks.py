@@ -16,8 +16,8 @@ def draw_transformer(seed: int) -> OnnxBuilder:
     rows = s.pick([16, 17, 32, 49, 64, 65, 65, 96, 128, 197])
     s.weights[INPUT] = np.array((1, rows, width))
     for _ in range(s.pick([1, 2, 3])):
-        s.tensor = _add_attention(s, s.tensor, rows, width, heads)
-        s.tensor = _add_feed_forward(s, s.tensor, rows, width, width * s.pick([1, 2, 4, 4]))
+        s.tensor = add_attention(s, s.tensor, rows, width, heads)
+        s.tensor = add_feed_forward(s, s.tensor, rows, width, width * s.pick([1, 2, 4, 4]))
         if s.macs > 2 * MAX_MACS:
             break
     name = s.step()
@@ -41,7 +41,8 @@ def _add_linear(s: OnnxBuilder, tensor: str, rows: int, inner: int, out: int) ->
     return output
 
 
-def _add_attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: int) -> str:
+def add_attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: int) -> str:
+    """Add layer normalisation and self-attention over (1, rows, width) with a shortcut; return the output."""
     size = width // heads
     inside = _add_layer_norm(s, tensor, width)
     parts = []
@@ -63,11 +64,17 @@ def _add_attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: in
     return s.add("Add", [tensor, output], f"{s.step()}.add")
 
 
-def _add_feed_forward(s: OnnxBuilder, tensor: str, rows: int, width: int, hidden: int) -> str:
+def add_feed_forward(s: OnnxBuilder, tensor: str, rows: int, width: int, hidden: int) -> str:
+    """Add layer normalisation and a feed-forward network with GELU and a shortcut; return the output."""
     inside = _add_linear(s, _add_layer_norm(s, tensor, width), rows, width, hidden)
-    scaled = s.add("Div", [inside, s.constant(f"{s.step()}.root", np.float32(math.sqrt(2)))], f"{s.step()}.div")
+    gelu = add_gelu(s, inside)
+    return s.add("Add", [tensor, _add_linear(s, gelu, rows, hidden, width)], f"{s.step()}.add")
+
+
+def add_gelu(s: OnnxBuilder, tensor: str) -> str:
+    """Add GELU by its error function, as exporters write it; return the output."""
+    scaled = s.add("Div", [tensor, s.constant(f"{s.step()}.root", np.float32(math.sqrt(2)))], f"{s.step()}.div")
     erf = s.add("Erf", [scaled], f"{s.step()}.erf")
     more = s.add("Add", [erf, s.constant(f"{s.step()}.one", np.float32(1))], f"{s.step()}.plus")
     half = s.add("Mul", [more, s.constant(f"{s.step()}.half", np.float32(0.5))], f"{s.step()}.half")
-    gelu = s.add("Mul", [inside, half], f"{s.step()}.gelu")
-    return s.add("Add", [tensor, _add_linear(s, gelu, rows, hidden, width)], f"{s.step()}.add")
+    return s.add("Mul", [tensor, half], f"{s.step()}.gelu")

@@ -92,6 +92,11 @@ class KernelCosts:
         self._energy = self._energy_costs()
 
     @property
+    def has_entries(self) -> bool:
+        """Whether the table holds kernels, and not only models of their kinds."""
+        return bool(self._entries)
+
+    @property
     def scope(self) -> str | None:
         """Scope of the energies of this table; None where it holds none."""
         scopes = [e.energy.scope for e in self._entries if e.energy]

@@ -143,6 +143,8 @@ class Composition:
         turn_error_ms_per_mb: half of the 90 % interval of `turn_ms_per_mb`, likewise.
         cascade_source: id of the source of these figures of cascades, where it is another.
         ratio_error: cross-validated relative deviation of the latency ratio of two networks of the same kernels.
+        family_error: relative standard deviation of whole networks of families that the table does not know, such that
+            90 % intervals held nine of ten of them; absent in tables that did not leave families out.
         plain_ms: additional cost of a call without bound buffers, as `InferenceSession.run` makes it; absent where it
             was not measured.
         plain_ms_per_mb: the same per megabyte of inputs and outputs.
@@ -169,9 +171,17 @@ class Composition:
     turn_error_ms_per_mb: float | None = None
     cascade_source: str | None = None
     ratio_error: float | None = None
+    family_error: float | None = None
     plain_ms: float | None = None
     plain_ms_per_mb: float | None = None
     speed_error: float | None = None
+
+    @property
+    def network_error(self) -> float:
+        """Relative standard deviation that all of a network has, besides the deviations of its kernels."""
+        if self.family_error is not None:
+            return self.family_error
+        return 1.4826 * self.cv_error  # median error to standard deviation of a normal distribution
 
     @property
     def component_dispatch_ms(self) -> float:

@@ -93,7 +93,7 @@ def _check_regression(r: Regression, at: str, sources: frozenset[str]) -> None:
 def _check_composition(c: Composition, at: str, sources: frozenset[str]) -> None:
     _check_conditions(c, at, sources)
     optional = (c.turn_ms, c.turn_ms_per_mb, c.component_ms, c.component_error_ms, c.turn_error_ms_per_mb)
-    present = (c.plain_ms, c.plain_ms_per_mb, c.speed_error)
+    present = (c.family_error, c.plain_ms, c.plain_ms_per_mb, c.speed_error)
     figures = (c.dispatch_ms, c.step_ms, c.call_ms, c.runtime_ms, *(figure or 0.0 for figure in (*optional, *present)))
     for figure in (*figures, c.cv_error, float(c.n), c.dispatch_mj or 0.0, c.ratio_error or 0.0):
         _check_figure(figure, at)

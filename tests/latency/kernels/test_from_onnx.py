@@ -25,7 +25,8 @@ def block(tmp_path_factory: pytest.TempPathFactory) -> int:
 def predicted(path: Path, block: int) -> Counter[str]:
     def named(step: object) -> str:
         op, blocked = step.node.op, step.blocked  # type: ignore[attr-defined]
-        if op == "Conv" or (op == "BatchNormalization" and blocked):
+        as_conv = op in ("BatchNormalization", "Mul") and blocked and len(step.reads) == 1  # type: ignore[attr-defined]
+        if op == "Conv" or as_conv:
             return "Conv" + ":act" * step.activation + ":add" * step.added  # type: ignore[attr-defined]
         return str(op)
 
@@ -57,6 +58,41 @@ def test_fuse_graph_depthwise_widths_match_runtime(tmp_path: Path, block: int, w
     net = model(text, {"w": (width, 3, 3, 3), "v": (width, 1, 3, 3)})
     path = save(net, tmp_path / "net.onnx")
     assert predicted(path, block) == counted(optimised(path, tmp_path))
+
+
+@pytest.mark.parametrize(("first", "second"), [("x1", "c"), ("c", "x1")], ids=["second", "first"])
+def test_fuse_graph_factor_per_channel_matches_runtime(tmp_path: Path, block: int, first: str, second: str) -> None:
+    text = f"""{HEAD} g (float[1,16,8,8] x) => (float[1,16,8,8] y) {{
+        x1 = Conv <pads = [1, 1, 1, 1]> (x, w)
+        x2 = Mul ({first}, {second})
+        y = Conv <pads = [1, 1, 1, 1]> (x2, v)
+    }}"""
+    net = model(text, {"w": (16, 16, 3, 3), "v": (16, 16, 3, 3), "c": (16, 1, 1)})
+    path = save(net, tmp_path / "net.onnx")
+    assert predicted(path, block) == counted(optimised(path, tmp_path))
+
+
+def test_fuse_graph_transposition_to_channels_last_matches_runtime(tmp_path: Path, block: int) -> None:
+    text = f"""{HEAD} g (float[1,16,8,8] x) => (float[1,8,8,16] y) {{
+        x1 = Conv <pads = [1, 1, 1, 1]> (x, w)
+        x2 = Transpose <perm = [0, 2, 3, 1]> (x1)
+        y = Add (x2, c)
+    }}"""
+    path = save(model(text, {"w": (16, 16, 3, 3), "c": (16,)}), tmp_path / "net.onnx")
+    assert predicted(path, block) == counted(optimised(path, tmp_path))
+
+
+@pytest.mark.parametrize("batch", ["1", "N"])
+def test_fuse_graph_bias_of_product_is_fused_where_sizes_are_fixed(tmp_path: Path, batch: str) -> None:
+    text = f"""{HEAD} g (float[{batch},12,16] x) => (float[{batch},12,8] y) {{
+        x1 = MatMul (x, w)
+        y = Add (x1, c)
+    }}"""
+    path = save(model(text, {"w": (16, 8), "c": (8,)}), tmp_path / "net.onnx")
+    (product, *rest) = kernels_from_file(path)
+    runtime = counted(optimised(path, tmp_path))
+    assert (product.kind, product.shape["rows"]) == ("linear", 12)
+    assert len(rest) == runtime["Add"] == (batch == "N")
 
 
 def test_kernels_from_file_have_sizes_of_the_file(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from eetool.latency.probes.large_networks import ONNX_ONLY
 from eetool.latency.probes.onnx_builder import INPUT, to_model
 from eetool.latency.probes.onnx_to_tflite import convert_to_tflite
 from eetool.latency.probes.probe_network import ProbeNetwork, probe_networks
@@ -14,7 +15,7 @@ from eetool_runtime.backends import open_graph
 
 pytest.importorskip("ai_edge_litert")
 
-NETS = list(islice(probe_networks(), 16))
+NETS = [net for net in islice(probe_networks(), 16) if net.family not in ONNX_ONLY]
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
