@@ -30,10 +30,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from photos import LITE0_PIXELS, unpack
+from photo_split import unpack
 
 HERE = Path(__file__).parent
 NETWORK = "efficientnet_lite0:make"
+PIXELS = "0.498039,0.498039,0.498039/0.501961,0.501961,0.501961"  # (x - 127) / 128 of pixels from 0 to 255
 DEVICE, SMALL_SIDE = "rpi4", 128
 PAGE_BYTES = resource.getpagesize()
 SAMPLE_SECONDS = 0.05
@@ -73,7 +74,7 @@ def commands(settings: Settings) -> Iterator[Command]:
     data = ("--data", f"folder:{settings.out / photographs(settings)}")
     part = ("--data", f"folder:{settings.out / ('part-sized' if settings.sized else 'part')}")
     out = settings.out
-    given = ("--weights", out / "start.safetensors", "--normalise", LITE0_PIXELS)
+    given = ("--weights", out / "start.safetensors", "--normalise", PIXELS)
     common = (*given, "--seed", 0, "--threads", settings.threads)
     side, small = ((f"--input=3x{n}x{n}",) for n in (settings.side, SMALL_SIDE))
     frozen = ("--recipe", "frozen", "--epochs", settings.epochs)
@@ -121,7 +122,7 @@ def photographs(settings: Settings) -> str:
 def prepare(settings: Settings) -> None:
     """Unpack the photographs, and write the weights that training begins with."""
     for name, limit in (("photographs", settings.limit), ("part", settings.part)):
-        unpack(settings.data, settings.out / name, limit)
+        unpack(settings.data, settings.out / name, limit=limit)
         if settings.sized:
             target = settings.out / ("sized" if name == "photographs" else f"{name}-sized")
             _in_own_process(resize_all, settings.out / name, target, settings.side)

@@ -14,6 +14,8 @@ from photo_steps import Folder, Step
 DATA = "folder:photographs"
 LITE0, QUARTER, HALF = "efficientnet-lite0", "mobilenetv1-0.25", "mobilenetv1-0.5"
 FULL_SIZE = "lite0-224"
+# Of published EfficientNet-Lite, (x - 127) / 128 of pixels from 0 to 255. A model.pt as --weights does not say it.
+_LITE0_PIXELS = "0.498039/0.501961"
 EPOCHS = 30
 # Accuracy that may be lost against the unsplit network at 224 pixels, in points.
 INSIDE_DROP, CASCADE_DROP = 1.0, 0.5
@@ -107,7 +109,8 @@ def train_exits(folder: Folder, exits: Exits) -> None:
         taps, branches = [at["tap"] for at in advice["exits"]], [at["branch"] for at in advice["exits"]]
     attached = ("--at", ",".join(taps), *(word for branch in branches for word in ("--branch", branch)))
     recipe = ("--recipe", "frozen", "--epochs", EPOCHS, "--augment", "none", "--threads", 1)
-    folder.make(f"{exits.name}.pt", "train", network.reference, *data, "--weights", base, *attached, *recipe)
+    given = ("--weights", base, "--normalise", _LITE0_PIXELS)
+    folder.make(f"{exits.name}.pt", "train", network.reference, *data, *given, *attached, *recipe)
 
 
 def join(folder: Folder, cascade: Cascade) -> None:

@@ -31,7 +31,7 @@ def refusals(folder: Folder, other_weights: str) -> list[Refusal]:
     cases = {
         "members with different classes": ("cascade", "fewer-classes.pt", big_network),
         "a size that the bundle does not take": ("bench", f"{FULL_SIZE}.eebundle", "--data", f"{DATA}@128"),
-        "photographs too small for the network": ("train", LITE0, "--data", f"{DATA}@8", "--epochs", 0),
+        "a size that the model does not take": ("tune", big_network, "--data", f"{DATA}@128"),
         "a member that is never reached": ("cascade", big_network, small_network, "--data", DATA),
         "weights of another architecture": ("train", LITE0, "--weights", other_weights, "--data", f"{DATA}@224"),
     }
@@ -43,15 +43,16 @@ def refusals(folder: Folder, other_weights: str) -> list[Refusal]:
 
 
 def answer(refusal: Refusal) -> str:
-    """Return what a command said: its error with the hint, else its notes."""
+    """Return what a command said: its error with the hint, else the networks that it found unused, and its notes."""
     error = refusal.step.document.get("error")
     if error:
         return " ".join(filter(None, (error["message"], error["hint"])))
-    return " ".join(refusal.step.notes)
+    unused = (refusal.step.document.get("fit") or {}).get("unused", [])
+    return " ".join([*(f"no example leaves at {file}" for file in unused), *refusal.step.notes])
 
 
 def _output(verb: str) -> tuple[str, ...]:
-    return ("-o", "refused.pt", "--force") if verb in ("train", "cascade") else ()
+    return ("-o", "refused.pt", "--force") if verb in ("train", "cascade", "tune") else ()
 
 
 def _write_fewer_classes(folder: Folder) -> None:

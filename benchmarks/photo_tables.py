@@ -1,6 +1,8 @@
 """Results of `photos.py` as the tables of `docs/results/photographs.md`."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ Row = dict[str, Any]
 ENGINES = ("onnx", "tflite")
 _TITLES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 _FULL_SIZE = "lite0-224"
+_LONGEST_ANSWER = 400  # characters
 _SAME = 0.01  # relative difference of two predictions of one network, as a graph of its own and inside a bundle
 _GOALS = {"inside": "≤ 0.70 at ≤ 1 point", "cascade": "≤ 0.50 at ≤ 0.5 points"}
 
@@ -107,11 +110,12 @@ def _tried_table(first: dict[str, Any]) -> dict[str, Any]:
     reference = first["reference"]
     chosen = {(one["form"], one["point"]): role for role, one in first["chosen"].items()}
     rows = []
-    for at in first["tried"]:
-        role = chosen.get((at["form"], at["point"]))
+    for points in _equal_points(first["tried"]):
+        at = points[0]
+        role = next((chosen[key] for one in points if (key := (one["form"], one["point"])) in chosen), None)
         cells = [
             at["form"],
-            at["point"],
+            ", ".join(one["point"] for one in points),
             round(100 * (at["accuracy"] - reference["accuracy"]), 2),
             round(at["macs"] / reference["macs"], 2),
             [round(100 * share) for share in at["shares"]],
@@ -119,6 +123,14 @@ def _tried_table(first: dict[str, Any]) -> dict[str, Any]:
         ]
         rows.append({"cells": cells, **({"bold": [0, 1]} if role else {})})
     return {**_table(_TRIED_COLUMNS, []), "rows": rows}
+
+
+def _equal_points(tried: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the points of each form, those with the same thresholds together."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for at in tried:
+        groups.setdefault((at["form"], at["accuracy"], at["macs"], *at["shares"]), []).append(at)
+    return list(groups.values())
 
 
 def _way_table(first: dict[str, Any], ways: Sequence[Row]) -> dict[str, Any]:
@@ -213,7 +225,7 @@ def _device_table(first: dict[str, Any]) -> dict[str, Any]:
                 )
                 static = row["role"] == "rival" and form == next(iter(first["devices"]))
                 if own or static:
-                    rows.append([device, *_predicted_cells(form, row, document), _measured_percent(document)])
+                    rows.append([device, *_predicted_cells(form, row, document), _basis_percents(document)])
     return _table(_DEVICE_COLUMNS, sorted(rows, key=lambda cells: cells[0]))
 
 
@@ -235,23 +247,32 @@ def _predicted_cells(form: str, row: Row, document: dict[str, Any]) -> list[Any]
     return [name, _rounded((row["latency_ms"], *row["interval_ms"]), 1), ratio, accuracy]
 
 
-def _measured_percent(document: dict[str, Any]) -> int:
-    """Return the share of the predicted time that kernels with measured figures have."""
-    return round(100 * sum(one["share"] for one in document["coverage"] if one["basis"] == "measured"))
+def _basis_percents(document: dict[str, Any]) -> list[int]:
+    """Return the shares of the predicted time of kernels with measured, fitted and guessed figures."""
+    coverage = document["coverage"]
+    return [
+        round(100 * sum(one["share"] for one in coverage if one["basis"] == basis))
+        for basis in ("measured", "fitted", "guessed")
+    ]
 
 
 def _refusal_table(refusals: Iterable[dict[str, Any]]) -> dict[str, Any]:
     rows = [
-        [
-            one["case"],
-            f"`{one['command'].removesuffix(' --json')}`",
-            one["code"],
-            one["seconds"],
-            one["answer"].replace("|", "/"),
-        ]
+        [one["case"], f"`{_typed(one['command'])}`", one["code"], one["seconds"], _shortened(one["answer"])]
         for one in refusals
     ]
     return _table(_REFUSAL_COLUMNS, rows)
+
+
+def _typed(command: str) -> str:
+    """Return a command without the options of this benchmark and without folders of this machine."""
+    words = [PurePosixPath(word).name if word.startswith("/") else word for word in command.split()]
+    return " ".join(word for word in words if word not in ("--json", "--force"))
+
+
+def _shortened(answer: str) -> str:
+    words = [PurePosixPath(word).name if word.startswith("/") else word for word in answer.replace("|", "/").split()]
+    return textwrap.shorten(" ".join(words), _LONGEST_ANSWER, placeholder=" …")
 
 
 def _memory_table(steps: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -290,7 +311,7 @@ _THREE_COLUMNS = {
 }
 _DEVICE_COLUMNS = {
     **{"device": "text", "network": "text", "ms": "interval", "ratio": "interval", "accuracy, %": "number"},
-    **{"measured kernels, % of time": "number"},
+    **{"kernels measured / fitted / guessed, % of time": "list/"},
 }
 _REFUSAL_COLUMNS = {"case": "text", "command": "text", "code": "number", "s": "number", "answer": "text"}
 

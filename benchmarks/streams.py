@@ -85,6 +85,8 @@ def main() -> None:
     parser.add_argument("--clock", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--quick", action="store_true", help="one limit of the reaction, two passes over few frames")
     settings = Settings(**vars(parser.parse_args()))
+    if settings.tables is not None and (settings.quick or not settings.clock):
+        parser.error("--tables needs the latencies of all frames: leave --quick and --no-clock out")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     settings.out.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {"goal": {"latency_ratio": GOAL_RATIO, "reaction_p95_s": GOAL_REACTION_S}}

@@ -43,8 +43,8 @@ def write_frame(path: Path, square: Image.Image, random: np.random.Generator) ->
     if random.random() < 0.02:
         path.write_bytes(b"")
         return
-    turned = square.rotate(random.normal(0, 8), resample=2, translate=tuple(random.integers(-3, 4, 2).tolist()))
-    noisy = np.asarray(turned, np.float64) + random.normal(0, random.choice((10, 60)), (SIDE, SIDE))
+    turned = square.rotate(random.normal(0, 3), resample=2, translate=tuple(random.integers(-2, 3, 2).tolist()))
+    noisy = np.asarray(turned, np.float64) + random.normal(0, random.choice((3, 15)), (SIDE, SIDE))
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
 
 

@@ -17,7 +17,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="r
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))  # it imports photos.py beside it
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))  # it imports its parts beside it
     return load_script("benchmarks/photo_commands.py")
 
 
