@@ -15,6 +15,8 @@ from eetool.latency.table.table import BACKENDS, LatencyTable, ReferenceProbe, R
 from eetool_measure.probe_timing import ProbeTime, ProbeTimes
 
 _PER_CLASS, _LEAST_PER_CLASS = 7, 3
+_POOL = 3  # times as many probes with the largest shares, of which the longest that fit are taken
+_LONGEST_MS = 12.0
 _TOTAL_MS = 80.0  # of all together: with warm-up each is called 50 times, so that a check takes about 4 s
 _TOLERANCE = 0.1  # of a probe that the table reproduces; others were disturbed, or hold something that it does not
 
@@ -43,9 +45,8 @@ def choose_references(times: Sequence[ProbeTimes], table: LatencyTable, source: 
 
 
 def _longest_ms(whole_ms: Sequence[float]) -> float:
-    """Return the longest latency of a reference probe: a fair share of the time, or that of the fastest quarter."""
-    fair_ms = _TOTAL_MS / (_PER_CLASS * len(SPEED_CLASSES))
-    return max(fair_ms, float(np.quantile(whole_ms, 0.25))) if len(whole_ms) else fair_ms
+    """Return the longest latency of a reference probe; on slow devices that of the fastest quarter."""
+    return max(_LONGEST_MS, float(np.quantile(whole_ms, 0.25))) if len(whole_ms) else _LONGEST_MS
 
 
 def _reference(probe: ProbeTime, kind: ProbeKind, costs: KernelCosts) -> ReferenceProbe | None:
@@ -74,9 +75,27 @@ def _by_class(known: Sequence[ReferenceProbe]) -> list[ReferenceProbe]:
         chosen: list[ReferenceProbe] = []
         for name in SPEED_CLASSES:
             rest = [probe for probe in known if probe not in chosen]
-            chosen += sorted(rest, key=partial(_minus_share, name))[:count]
+            pool = sorted(rest, key=partial(_minus_share, name))[: _POOL * count]
+            chosen += _long_ones(pool, count)
         if sum(probe.latency_ms for probe in chosen) <= _TOTAL_MS:
             break
+    return chosen
+
+
+def _long_ones(pool: Sequence[ReferenceProbe], count: int) -> list[ReferenceProbe]:
+    """Return `count` probes of a class, the longest that its share of the time allows.
+
+    Other programs interrupt long calls, and larger networks have them. Each probe may take twice its share of what is
+    left, so that shorter ones follow.
+    """
+    left_ms, left, chosen = _TOTAL_MS / len(SPEED_CLASSES), list(pool), list[ReferenceProbe]()
+    while left and len(chosen) < count:
+        most_ms = 2 * left_ms / (count - len(chosen))
+        fitting = [probe for probe in left if probe.latency_ms <= most_ms]
+        best = max(fitting, key=lambda probe: probe.latency_ms) if fitting else min(left, key=lambda p: p.latency_ms)
+        chosen.append(best)
+        left.remove(best)
+        left_ms -= best.latency_ms
     return chosen
 
 

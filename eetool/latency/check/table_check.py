@@ -22,6 +22,7 @@ from eetool_measure.probe_timing import WHOLE, ProbeTimes
 SCHEMA = "table_check/1"
 RUNS = 30  # timed calls of each probe
 MAX_UNSTEADY = 0.5  # share of scattering probes from which a check is rejected, as of a table's own probes
+LEAST_PROCESSOR_SHARE = 0.8  # of the time of a check; below, long calls are interrupted, and short ones are not
 LEAST_CHANGE = 0.05  # smaller changes are within the errors of a table, and are not applied
 LEAST_ERROR = 0.02  # smaller uncertainties of the speed are part of the table's own error
 
@@ -204,9 +205,12 @@ def _reasons(times: ProbeTimes, steady: Sequence[bool]) -> tuple[str, ...]:
     reasons = []
     if times.before.throttled or times.after.throttled:
         reasons.append("the device was throttled (heat or a weak supply)")
+    processor = times.processor_share
+    if processor is not None and processor < LEAST_PROCESSOR_SHARE:
+        reasons.append(f"other programs took {1 - processor:.0%} of the processor")
     share = 1 - sum(steady) / max(1, len(steady))
     if share > MAX_UNSTEADY:
-        reasons.append(f"{share:.0%} of the reference probes scattered: other programs took the processor")
+        reasons.append(f"{share:.0%} of the reference probes scattered")
     return tuple(reasons)
 
 

@@ -6,6 +6,7 @@ from the resulting document.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,11 @@ class ProbeTime:
 
 @dataclass(frozen=True)
 class ProbeTimes:
-    """The document `probe_times/1`."""
+    """The document `probe_times/1`.
+
+    `processor_share` is the processor time of the measurement over its duration, at most 1: with less, other programs
+    ran in between. Null in documents of earlier versions.
+    """
 
     schema: str
     format: str
@@ -93,6 +98,7 @@ class ProbeTimes:
     before: MachineState
     after: MachineState
     machine: Machine
+    processor_share: Optional[float] = None
 
 
 def read_probes(folder: Path) -> Probes:
@@ -148,11 +154,13 @@ def measure_probes(
     backend = backend_for(probes.format)
     before = read_machine_state()
     measured: list[ProbeTime] = []
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     for first in range(0, len(probes.probes), _GROUP_SIZE):
         group = probes.probes[first : first + _GROUP_SIZE]
         plan = GroupPlan(Threads(threads, pool), runs, min_seconds, seed + first, times == WHOLE)
         measured += _measure_group(folder, group, probes, plan)
         report(len(group))
+    share = (time.process_time() - begin_cpu) / max(time.perf_counter() - begin, 1e-9)
     machine = read_machine(backend.name, backend.version)
     cascade = measure_overhead()
     return ProbeTimes(
@@ -166,6 +174,7 @@ def measure_probes(
         before=before,
         after=read_machine_state(),
         machine=machine,
+        processor_share=min(1.0, share),
     )
 
 
