@@ -133,32 +133,28 @@ def train(
         rate = _learning_rate(learning_rate, recipe, weights is not None)
         given = {"recipe": recipe, "epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
         given |= {"seed": seed, "torch_device": torch_device, "new_classifier": new_classifier}
-        if new_classifier not in (False, True):
-            raise UsageError(f"new_classifier is {new_classifier!r}", "Give new_classifier=True or False.")
-        _check_settings({**given, **settings}, teacher)
+        given |= settings
+        _check_settings(given, teacher)
         plan = exit_plan(exits, as_strings("at", at), branch, layout, logits, cascade, ensemble)
         from eetool.model.checkpoint import save_checkpoint
-        from eetool.train.initial_weights import InitialWeights
         from eetool.train.module_reference import named_references
         from eetool.train.pipeline import train_model, try_before_data
 
         file = None if output is None else as_path(output, "a model.pt")
         name, watched = _reference(model), as_progress(progress)
         with _state_file(file, resume, force) as state:
-            start = _settings({**given, **settings}, "train")
-            try_before_data(name, None, None, plan, start, has_weights=weights is not None)
-            file_of_weights = None if weights is None else as_path(weights, "a file of weights")
-            initial = None if file_of_weights is None else InitialWeights(file_of_weights, None, new_classifier)
+            try_before_data(name, None, None, plan, _settings(given, "train"), has_weights=weights is not None)
+            initial = _initial_weights(weights, new_classifier)
             labelled = as_labelled_data(data, watched, _expected_normalisation(name, initial, data))
             checkpoint = train_model(
                 name,
                 labelled.source,
                 plan,
-                _settings({**given, **settings}, labelled.hold_out),
+                _settings(given, labelled.hold_out),
                 state,
                 resume,
                 watched,
-                file_of_weights,
+                None if initial is None else initial.path,
                 labelled.normalisation,
                 None if teacher is None else as_path(teacher, "a model.pt"),
                 named=named_references(reference),
@@ -167,6 +163,14 @@ def train(
         if file is not None:
             save_checkpoint(file, checkpoint, force)
         return checkpoint
+
+
+def _initial_weights(weights: PathLike | None, new_classifier: bool) -> "InitialWeights | None":
+    from eetool.train.initial_weights import InitialWeights
+
+    if new_classifier not in (False, True):
+        raise UsageError(f"new_classifier is {new_classifier!r}", "Give new_classifier=True or False.")
+    return None if weights is None else InitialWeights(as_path(weights, "a file of weights"), None, new_classifier)
 
 
 def _expected_normalisation(name: str, initial: "InitialWeights | None", data: Data) -> "Normalisation | None":

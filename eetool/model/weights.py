@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.model.backbones.published_names import PublishedNames
+from eetool.model.backbones.published_names import Normalisation, PublishedNames
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.module_state import load_state
 from eetool.model.needed_tensors import NeededTensors, is_inside, needed_tensors
@@ -88,7 +88,7 @@ def check_weights(
     key: str | None = None,
     without: str | None = None,
     any_shape: bool = False,
-) -> PublishedNames | None:
+) -> Normalisation | None:
     """Check that a file has the names and shapes of a backbone's tensors, before any data is read.
 
     Args:
@@ -100,14 +100,16 @@ def check_weights(
         any_shape: names alone are compared.
 
     Returns:
-        Whose names the file has; None for those of the network.
+        Normalisation that the weights expect: that of the published file whose names it has, or of the model of eetool;
+        None where it is not known.
 
     Raises:
         ArtefactError, UsageError: see `load_weights`.
     """
     stored = read_weights_file(path)
     needed = replace(needed_tensors(backbone, classes, without), any_shape=any_shape)
-    return _choose(stored, _our_exits(stored, path)[1], needed, path, key, without).published
+    published = _choose(stored, _our_exits(stored, path)[1], needed, path, key, without).published
+    return _recorded_normalisation(stored) if published is None else published.normalisation
 
 
 def _choose(
@@ -172,6 +174,15 @@ def _our_exits(stored: Any, path: Path) -> tuple[list[str], State]:
         return list(taps), {name: x for name, x in state.items() if isinstance(x, Tensor)}
     except (AttributeError, KeyError, TypeError, ValueError):
         return [], {}
+
+
+def _recorded_normalisation(stored: Any) -> Normalisation | None:
+    """Return the normalisation of a model of eetool; None for other files, and for inputs that are no pixels."""
+    try:
+        rule = json.loads(stored["record"])["spec"]["inputs"][0]["preprocess"]
+        return tuple(map(float, rule["mean"])), tuple(map(float, rule["std"]))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _shapes(state: State) -> dict[str, tuple[int, ...]]:

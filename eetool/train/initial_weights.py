@@ -99,7 +99,7 @@ def check_initial_weights(
         config: configuration that a search gives beside the name.
 
     Returns:
-        Normalisation that published weights expect; None where it is not known.
+        Normalisation that the weights expect, see `check_weights`.
 
     Raises:
         ArtefactError, UsageError: see `load_weights`.
@@ -113,8 +113,7 @@ def check_initial_weights(
         backbone, layer = built
         without = layer if weights.new_classifier or classes is None else None
         try:
-            published = check_weights(backbone, weights.path, classes or 0, weights.key, without, shape is None)
-            return None if published is None else published.normalisation
+            return check_weights(backbone, weights.path, classes or 0, weights.key, without, shape is None)
         except ArtefactError as error:
             errors.append(error)
     raise errors[0]

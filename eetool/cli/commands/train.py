@@ -1,9 +1,8 @@
 """`eetool train`."""
 
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,13 +22,12 @@ from eetool.cli.options import (
 )
 from eetool.cli.output import CommandResult, say, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.cli.train_network import TrainNetwork, at_its_size, train_network
 from eetool.cli.train_output import train_result
 from eetool.cli.train_request import (
     TrainRequest,
     check_request,
     chosen_data,
-    exit_plan,
-    listed_names,
     training_settings,
 )
 from eetool.cli.train_side_outputs import check_side_outputs, epoch_listener, show_augmentation
@@ -40,20 +38,10 @@ if TYPE_CHECKING:
     from eetool.data.image_form import DataChoice
     from eetool.data.source import Source
     from eetool.model.checkpoint import Checkpoint
-    from eetool.train.exit_plan import ExitPlan
     from eetool.train.network_trial import Trial
 
 
 _NO_TRIAL = "none"
-
-
-@dataclass(frozen=True)
-class _Network:
-    """Backbone, exits and arguments of the network to train."""
-
-    backbone: str
-    plan: "ExitPlan"
-    config: dict[str, Any] | None = None
 
 
 @verb_with_request(TrainRequest)
@@ -270,9 +258,9 @@ def train(request: TrainRequest) -> CommandResult:
 
     if request.threads:
         use_threads(request.threads)
-    network, trial = _network(request), _trial(request)
+    network, trial = train_network(request), _trial(request)
     if request.front is not None and data is not None:
-        request, data, network = _at_its_size(request, data, network)
+        request, data, network = at_its_size(request, data, network)
     if data is None:
         checkpoint = attach_exits(
             network.backbone,
@@ -292,42 +280,6 @@ def train(request: TrainRequest) -> CommandResult:
         accuracies, n = exit_accuracies(checkpoint, source, TerminalProgress())
     save_checkpoint(request.output, checkpoint, request.force)
     return train_result(request.output, checkpoint, accuracies, n)
-
-
-def _network(request: TrainRequest) -> _Network:
-    """Return the network that the options describe, or the candidate of a search."""
-    if request.model is not None:
-        return _Network(request.model, exit_plan(request))
-    from eetool.model.references.output_choice import OutputChoice
-    from eetool.search.search_results import pick_candidate, read_front, trusted
-    from eetool.train.exit_plan import ExitPlan
-
-    assert request.front is not None
-    candidate = pick_candidate(read_front(request.front), request.pick)
-    backbone, config = trusted(candidate, request.named, str(request.front))
-    say(f"candidate {candidate.id}: its gates use {candidate.score} (eetool tune --score {candidate.score})")
-    outputs = OutputChoice(listed_names(request.logits))
-    plan = ExitPlan(len(candidate.taps), candidate.branches or None, candidate.taps, outputs=outputs)
-    return _Network(backbone, plan, config)
-
-
-def _at_its_size(
-    request: TrainRequest, data: "DataChoice", network: _Network
-) -> "tuple[TrainRequest, DataChoice, _Network]":
-    """Return photographs at the size of a candidate, so that the model reads them so and its graph resizes nothing."""
-    from eetool.data.image_form import DataChoice, split_size
-    from eetool.data.source_names import FOLDER
-    from eetool.model.backbones.names import own_size
-
-    size, (kind, _, path) = own_size(network.backbone), data.name.partition(":")
-    if size is None or kind != FOLDER:
-        return request, data, network
-    folder, _ = split_size(path)
-    shape = None if request.shape is None else (*request.shape[:-2], size, size)
-    sized = DataChoice(f"{FOLDER}:{folder}@{size}", shape, data.fit)
-    say(f"photographs are read at {size}x{size}, the size of the candidate")
-    plain = replace(network, backbone=network.backbone.partition("@")[0])
-    return replace(request, data=sized.name, shape=shape), sized, plain
 
 
 def _trial(request: TrainRequest) -> "Trial | None":
@@ -350,7 +302,7 @@ def _trial(request: TrainRequest) -> "Trial | None":
 
 
 def _fit(
-    request: TrainRequest, data: "DataChoice", network: _Network, trial: "Trial | None"
+    request: TrainRequest, data: "DataChoice", network: TrainNetwork, trial: "Trial | None"
 ) -> "tuple[Checkpoint, Source]":
     """Return the trained checkpoint and the source it was trained on."""
     from eetool.data.registry import load_source
