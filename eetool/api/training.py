@@ -131,29 +131,22 @@ def train(
     """
     with python_errors():
         rate = _learning_rate(learning_rate, recipe, weights is not None)
-        given = {"recipe": recipe, "epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
-        given |= {"seed": seed, "torch_device": torch_device, "new_classifier": new_classifier}
-        given |= settings
+        given = {"recipe": recipe, "epochs": epochs, "batch_size": batch_size, "learning_rate": rate, "seed": seed}
+        given |= {"torch_device": torch_device, "new_classifier": new_classifier, **settings}
         _check_settings(given, teacher)
         plan = exit_plan(exits, as_strings("at", at), branch, layout, logits, cascade, ensemble)
         from eetool.model.checkpoint import save_checkpoint
         from eetool.train.module_reference import named_references
         from eetool.train.pipeline import train_model, try_before_data
 
-        file = None if output is None else as_path(output, "a model.pt")
         name, watched = _reference(model), as_progress(progress)
+        file = None if output is None else as_path(output, "a model.pt")
         with _state_file(file, resume, force) as state:
             try_before_data(name, None, None, plan, _settings(given, "train"), has_weights=weights is not None)
             initial = _initial_weights(weights, new_classifier)
             labelled = as_labelled_data(data, watched, _expected_normalisation(name, initial, data))
             checkpoint = train_model(
-                name,
-                labelled.source,
-                plan,
-                _settings(given, labelled.hold_out),
-                state,
-                resume,
-                watched,
+                *(name, labelled.source, plan, _settings(given, labelled.hold_out), state, resume, watched),
                 None if initial is None else initial.path,
                 labelled.normalisation,
                 None if teacher is None else as_path(teacher, "a model.pt"),
