@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,8 @@ class TestedSearch(Search):
         super().__init__(source, space, target, options)
         folder.mkdir(exist_ok=True)
         indices = split_source(source)[TEST]
-        images = self.data.training.normalise(torch.from_numpy(source.inputs[indices]))
-        self.test, self.folder = SplitPart(images, torch.from_numpy(source.labels[indices])), folder
+        images, labels = torch.from_numpy(source.inputs[indices]), torch.from_numpy(source.labels[indices])
+        self.test, self.folder = SplitPart(replace(self.data.training, images=images, labels=labels)), folder
 
     def evaluator(self) -> TestedEvaluator:
         """See `Search`."""
