@@ -188,7 +188,7 @@ def bench_bundle(
     labels, threads = source.labels[indices], rules.threads or recorded_threads(bundle, variants[0])
     forms = example_forms(bundle, source, indices, reread)
     rivals = [*([] if rules.reference is None or rules.reference in against else [rules.reference]), *against]
-    sets = make_sets(bundle, variants, forms, rivals, threads)
+    sets = make_sets(bundle, variants, forms, rivals, threads, rules.reference)
     graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
     together = fits_in_memory(graphs_bytes, rules.memory_bytes)
     predicted = predict_sets(sets, together, bool(rules.variants), progress, rules.reference)

@@ -94,6 +94,7 @@ def make_sets(
     forms: ExampleForms,
     against: Sequence[Path],
     threads: int,
+    reference: Path | None = None,
 ) -> list[WaySet]:
     """Return the variants of the bundle and the networks of `against`, whose ways have unique names.
 
@@ -103,12 +104,13 @@ def make_sets(
         forms: examples of the source.
         against: ONNX files and bundles.
         threads: number of threads.
+        reference: path among `against` that all are compared with; None for the unsplit network of the bundle.
 
     Raises:
-        ArtefactError: the bundle has no unsplit reference or takes other inputs, or a network of `against` does not
-            fit.
+        ArtefactError: the bundle has no unsplit network and there is no other reference, it takes other inputs, or a
+            network of `against` does not fit.
     """
-    if not any(UNSPLIT in bundle.variant(variant).references for variant in variants):
+    if reference is None and not any(UNSPLIT in bundle.variant(variant).references for variant in variants):
         raise ArtefactError(f"{bundle.path}: has no reference/{UNSPLIT} to compare with", NO_REFERENCE_HINT)
     inputs = bench_inputs(bundle, forms.examples, forms.files)
     several = len(variants) > 1
@@ -158,7 +160,7 @@ def predict_sets(
                 reason = error.message + (f" ({error.hint})" if error.hint else "")
                 predicted.not_run += [WayNotRun(label.name, reason) for label in one.labels]
             advance(1)
-    if not any(map(_is_unsplit, predicted.labels.values())) or not predicted.judged(None):
+    if (reference is None and not any(map(_is_unsplit, predicted.labels.values()))) or not predicted.judged(None):
         raise errors[0] if errors else ArtefactError(predicted.not_run[0].reason)
     if reference is not None:
         own = [label for one in predicted.sets if one.path == reference for label in one.labels]

@@ -125,6 +125,16 @@ def test_bench_writes_the_printed_document(bundle: Path, tmp_path: Path) -> None
     assert (again.exit_code, "--force" in again.stderr) == (2, True)
 
 
+def test_bench_without_references_compares_with_the_named_one(bundle: Path, tmp_path: Path) -> None:
+    data = Data("tiny", split_record({"test": INDICES}))
+    stripped = write_tiny_bundle(tmp_path, name="stripped", references=False, data=data)
+    result = run("bench", stripped, "--data", "tiny", "--reference", bundle, *QUICK_BENCH, "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert [p["name"] for p in document["ways"]] == ["full", "balanced", "fast", bundle.name]
+    assert document["reference"] == document["verdict"]["against"] == bundle.name
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
