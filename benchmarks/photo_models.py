@@ -54,6 +54,7 @@ class Exits:
 INSIDE = (Exits("inside-linear", FULL_SIZE, ("blocks.8", "blocks.11", "blocks.13")), Exits("inside-advised", FULL_SIZE))
 FRONTS = (
     Exits("lite0-128-linear", "lite0-128", ("blocks.8", "blocks.11")),
+    Exits("lite0-128-advised", "lite0-128"),
     Exits("lite0-160-linear", "lite0-160", ("blocks.8", "blocks.11")),
 )
 
@@ -71,7 +72,14 @@ def _both(name: str, *members: str) -> list[Cascade]:
     return [Cascade(name, members, False), Cascade(f"{name}-together", members, True)]
 
 
-CASCADES = tuple(cascade for front in FRONTS for cascade in _both(f"{front.name}-then-224", front.name, FULL_SIZE))
+# The last network has no exits of its own, or those that `eetool advise` chose.
+_LAST = {"224": FULL_SIZE, "224-advised": "inside-advised"}
+CASCADES = tuple(
+    cascade
+    for front in FRONTS
+    for last, name in _LAST.items()
+    for cascade in _both(f"{front.name}-then-{last}", front.name, name)
+)
 THREE = tuple(_both("three", "mobilenetv1-0.25-128", "lite0-128", FULL_SIZE))
 
 

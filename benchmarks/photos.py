@@ -192,8 +192,8 @@ def measure_random(settings: Settings, number: int, chosen: dict[str, Tried]) ->
     make_networks(settings, folder, _RANDOM_NETWORKS)
     inside = next(one for one in INSIDE if one.name == chosen["inside"].form)
     cascade = next(one for one in CASCADES if one.name == chosen["cascade"].form)
-    fronts = tuple(one for one in FRONTS if one.name in cascade.members)
-    make_forms(folder, (inside, *fronts), (cascade,))
+    needed = (inside.name, *cascade.members)
+    make_forms(folder, tuple(one for one in (*INSIDE, *FRONTS) if one.name in needed), (cascade,))
     for name in _RANDOM_NETWORKS:
         export(folder, name, False, ONE_VARIANT)
     points = {form: tried_points(folder, form) for form in (inside.name, cascade.name)}
