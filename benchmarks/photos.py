@@ -102,9 +102,6 @@ def choose_forms(folder: Folder) -> Choice:
     for role, cascades in (("cascade", CASCADES), ("three", THREE)):
         points = [point for one in cascades for point in tried_points(folder, one.name)]
         roles[role] = choose(points, reference, CASCADE_DROP)
-    chosen = next(one for one in CASCADES if one.name == roles["cascade"].form)
-    other = next(one for one in CASCADES if one.members == chosen.members and one is not chosen)
-    roles["cascade, the other way"] = choose(tried_points(folder, other.name), reference, CASCADE_DROP)
     return Choice(reference, roles)
 
 
