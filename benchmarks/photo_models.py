@@ -14,7 +14,7 @@ from photo_steps import Folder, Step
 DATA = "folder:photographs"
 LITE0, QUARTER, HALF = "efficientnet-lite0", "mobilenetv1-0.25", "mobilenetv1-0.5"
 FULL_SIZE = "lite0-224"
-# Of published EfficientNet-Lite, (x - 127) / 128 of pixels from 0 to 255. A model.pt as --weights does not say it.
+# Normalisation of published EfficientNet-Lite: (x - 127) / 128 of pixels from 0 to 255.
 _LITE0_PIXELS = "0.498039/0.501961"
 EPOCHS = 30
 # Accuracy that may be lost against the unsplit network at 224 pixels, in points.

@@ -16,7 +16,7 @@ _REACTION_SHARE = 0.95  # of the changes that the reaction time is about
 
 
 class CostedPolicy(Protocol):
-    """What the cost of a policy depends on, besides its decisions; see `StreamPolicy`."""
+    """Settings of a policy that its cost depends on, besides its decisions; see `StreamPolicy`."""
 
     @property
     def thresholds(self) -> Thresholds:

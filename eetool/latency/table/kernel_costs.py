@@ -93,7 +93,7 @@ class KernelCosts:
 
     @property
     def has_entries(self) -> bool:
-        """Whether the table holds kernels, and not only models of their kinds."""
+        """True where the table holds kernels, and not only models of their kinds."""
         return bool(self._entries)
 
     @property

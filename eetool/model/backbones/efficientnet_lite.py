@@ -11,13 +11,13 @@ from torch import nn
 from eetool.model.backbones.layers import ConvNorm, round_to_multiple
 from eetool.model.backbones.mobilenet import Classifier, MobileNet, Row, at_size
 
-# Of EfficientNet-B0: repeats, kernel, stride, expansion, width.
+# Stages of EfficientNet-B0: repeats, kernel, stride, expansion, width.
 _STAGES = (
     *((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80)),
     *((3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)),
 )
 _STEM, _HEAD = 32, 1280
-# Of width and depth, and dropout; the images of 0, 1 and 2 have 224, 240 and 260 pixels.
+# Factors of width and depth, and dropout; the images of 0, 1 and 2 have 224, 240 and 260 pixels.
 SCALES = {0: (1.0, 1.0, 0.2), 1: (1.0, 1.1, 0.2), 2: (1.1, 1.2, 0.3)}
 
 

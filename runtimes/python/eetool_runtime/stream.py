@@ -83,7 +83,7 @@ class StreamResult(Result):
 
 
 class StreamEngine(NamedTuple):
-    """What a stream uses of its model.
+    """Parts of a model that a stream uses.
 
     Attributes:
         accept: checks inputs at batch 1.
