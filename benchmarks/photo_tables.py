@@ -36,6 +36,17 @@ def tables(results: dict[str, Any], note: str) -> dict[str, Any]:
     }
 
 
+def chosen_forms(document: dict[str, Any]) -> dict[str, str]:
+    """Return the forms, by role, that the first split of a data file chose."""
+    rows = [row["cells"] for row in document["tables"]["goals-met"]["rows"]]
+    return {cells[0]: str(cells[2]).split(", ")[0] for cells in rows}
+
+
+def with_random_splits(document: dict[str, Any], splits: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return a data file with the table of these random splits."""
+    return {**document, "tables": {**document["tables"], "random-splits": _random_table(splits)}}
+
+
 def way_rows(first: dict[str, Any]) -> list[Row]:
     """Return every way of the first split once, with the form that it is of and its ratio within its engine.
 

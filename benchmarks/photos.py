@@ -9,13 +9,15 @@ EfficientNet-Lite0 and MobileNetV1. Forms and operating points are chosen on val
 
 Every output lies in the folder --out and is not made again, and an interrupted training resumes. --prepare does all but
 the timing, on any machine; --time-again repeats the timing alone. Prints one JSON document, which is also written to
-results.json in that folder. --tables writes the tables of `docs/results/photographs.md`.
+results.json in that folder. --tables writes the tables of `docs/results/photographs.md`. With --random-only these
+already hold the choice of the first split, and nothing but the table of the random splits is made.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,9 @@ from photo_models import (
 from photo_refusals import answer, refusals
 from photo_split import counts, unpack
 from photo_steps import UNSTABLE, Folder, Step
-from photo_tables import tables
+from photo_tables import chosen_forms, tables, with_random_splits
+
+from eetool.records import write_atomic
 
 DEVICES = ("rpi4", "rpi5")
 FIRST = "first-split"
@@ -66,6 +70,7 @@ class Settings:
     limit: int | None
     prepare: bool
     time_again: bool
+    random_only: bool
     quick: bool
     tables: Path | None
     note: str
@@ -182,13 +187,13 @@ def measure_first(settings: Settings) -> dict[str, Any]:
     return {**result, "steps": [asdict(step) for step in without_documents(folder)]}
 
 
-def measure_random(settings: Settings, number: int, chosen: dict[str, Tried]) -> dict[str, Any]:
-    """Return points chosen and measured on a random split, with the forms that the first split chose."""
+def measure_random(settings: Settings, number: int, forms: Mapping[str, str]) -> dict[str, Any]:
+    """Return points chosen and measured on a random split, with the forms, by role, that the first split chose."""
     folder = Folder(settings.out / f"split-{number}")
     unpack(settings.archive, folder.path / "photographs", str(number), settings.limit)
     make_networks(settings, folder, _RANDOM_NETWORKS)
-    inside = next(one for one in INSIDE if one.name == chosen["inside"].form)
-    cascade = next(one for one in CASCADES if one.name == chosen["cascade"].form)
+    inside = next(one for one in INSIDE if one.name == forms["inside"])
+    cascade = next(one for one in CASCADES if one.name == forms["cascade"])
     needed = (inside.name, *cascade.members)
     make_forms(folder, tuple(one for one in (*INSIDE, *FRONTS) if one.name in needed), (cascade,))
     for name in _RANDOM_NETWORKS:
@@ -226,10 +231,30 @@ def measure(settings: Settings) -> dict[str, Any]:
     if settings.time_again:
         for path in settings.out.glob("*/*.bench.json*"):
             path.unlink()
-    first = measure_first(settings)
-    chosen = {role: Tried(**tried) for role, tried in first["chosen"].items()}
-    random = [measure_random(settings, number, chosen) for number in range(1, settings.splits + 1)]
-    return {"first_split": first, "random_splits": random}
+    results: dict[str, Any] = {}
+    if settings.random_only:
+        forms = chosen_forms(json.loads(_tables_file(settings).read_text(encoding="utf-8")))
+    else:
+        results["first_split"] = measure_first(settings)
+        forms = {role: tried["form"] for role, tried in results["first_split"]["chosen"].items()}
+    results["random_splits"] = [measure_random(settings, number, forms) for number in range(1, settings.splits + 1)]
+    return results
+
+
+def write_tables(settings: Settings, results: dict[str, Any]) -> None:
+    """Write the data file of the results page, or its table of the random splits alone."""
+    path = _tables_file(settings)
+    if settings.random_only:
+        document = with_random_splits(json.loads(path.read_text(encoding="utf-8")), results["random_splits"])
+    else:
+        document = tables(results, settings.note)
+    write_atomic(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), force=True)
+
+
+def _tables_file(settings: Settings) -> Path:
+    if settings.tables is None:
+        sys.exit("--random-only needs --tables: the file that holds what the first split chose")
+    return settings.tables
 
 
 def main() -> None:
@@ -243,6 +268,7 @@ def main() -> None:
     stage = parser.add_mutually_exclusive_group()
     stage.add_argument("--prepare", action="store_true", help="all but the timing")
     stage.add_argument("--time-again", action="store_true", help="repeat the timing, and nothing else that exists")
+    parser.add_argument("--random-only", action="store_true", help="random splits alone, with the choice in --tables")
     parser.add_argument("--quick", action="store_true", help="ONNX in fp32 and one pass, for a trial")
     parser.add_argument("--tables", type=Path, default=None, help="data file of the results page to write")
     parser.add_argument("--note", default="quiet machine", help="of the data file: on what the times were measured")
@@ -255,8 +281,7 @@ def main() -> None:
     text = json.dumps(results, indent=1, ensure_ascii=False)
     (settings.out / "results.json").write_text(text + "\n", encoding="utf-8")
     if settings.tables is not None and not settings.prepare:
-        document = json.dumps(tables(results, settings.note), indent=2, ensure_ascii=False)
-        settings.tables.write_text(document + "\n", encoding="utf-8")
+        write_tables(settings, results)
     print(text)
 
 

@@ -123,3 +123,24 @@ def test_run_keeps_what_a_command_answered(tmp_path: Path, monkeypatch: pytest.M
     assert step.command == "eetool inspect absent.pt --json"
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))  # nothing runs again
     assert folder.run("refused", "inspect", "absent.pt") == step
+
+
+def test_random_splits_alone_replace_their_table_and_keep_the_choice(tables: ModuleType) -> None:
+    goals = [["inside", "≤ 0.70", "inside-advised, drop-2"], ["cascade", "≤ 0.50", "small-then-large, fast"]]
+    document = {
+        "source": "benchmarks/photos.py",
+        "tables": {"goals-met": {"rows": [{"cells": cells} for cells in goals]}, "random-splits": {"rows": []}},
+    }
+    assert tables.chosen_forms(document) == {"inside": "inside-advised", "cascade": "small-then-large"}
+
+    def split(difference: float) -> dict[str, Any]:
+        measured = {"kind": "early_exit", "name": "fast", "operating_point": "fast", "latency_ratio": 0.5}
+        full = {"kind": "against", "name": "lite0-224.eebundle", "mean_macs": 400}
+        ways = [{**measured, "accuracy_difference": difference, "mean_macs": 100}, full]
+        chosen = {"inside": {"form": "inside-advised", "point": "fast"}}
+        return {"chosen": chosen, "benches": {"inside": {"reference": full["name"], "ways": ways}}}
+
+    found = tables.with_random_splits(document, [split(1.0), split(-2.0)])
+    assert found["tables"]["goals-met"] is document["tables"]["goals-met"]
+    cells = [row["cells"] for row in found["tables"]["random-splits"]["rows"]]
+    assert cells == [["inside: inside-advised", 2, "−0.50 ± 1.50", "0.50 ± 0.00", "0.25 ± 0.00"]]
