@@ -118,7 +118,7 @@ class ProfileRequest:
 @click.option("--build-table/--no-build-table", default=False, hidden=True)
 @click.option("--format", "formats", multiple=True, hidden=True)
 @click.option("--precision", "precisions", multiple=True, hidden=True)
-@click.option("--probes", type=click.IntRange(8), default=1200, hidden=True)
+@click.option("--probes", type=click.IntRange(8), default=1000, hidden=True)
 @click.option("--write-probes", type=PATH, hidden=True)
 @click.option("--times", type=PATH, multiple=True, hidden=True)
 @click.option("--resume/--no-resume", default=False, hidden=True)

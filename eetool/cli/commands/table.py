@@ -84,7 +84,7 @@ def _measuring_options(function: F) -> F:
         click.option("--threads", type=click.IntRange(1), multiple=True, help="Thread counts; repeatable.  [1]"),
         click.option("--format", "formats", multiple=True, help="Of the probes: onnx, tflite; repeatable.  [onnx]"),
         click.option("--precision", "precisions", multiple=True, help="Of the probes: fp32, int8; repeatable.  [fp32]"),
-        click.option("--probes", type=click.IntRange(8), default=1200, show_default=True, help="Networks to measure."),
+        click.option("--probes", type=click.IntRange(8), default=1000, show_default=True, help="Networks to measure."),
         click.option("--runs", type=click.IntRange(1), help="Timed calls of each network.  [30]"),
         click.option(
             "--times", type=PATH, multiple=True, help="Documents that eetool_measure printed there; repeatable."

@@ -24,7 +24,7 @@ from eetool_runtime.records import decode, parse_json
 # Measures networks of a kind: networks, kind, threads, runs, and what receives the number of measured networks.
 MeasureNets = Callable[[Sequence[ProbeNetwork], ProbeKind, int, int, Advance], ProbeTimes]
 
-PROBES, RUNS = 1200, 30  # more networks improve a table more than more calls of each
+PROBES, RUNS = 1000, 30  # more networks improve a table more than more calls of each
 _MAX_UNSTEADY = 0.5
 _MAX_FAILURES = 5  # batches without a probe that could be written
 

@@ -182,7 +182,7 @@ def _elementwise(s: dict[str, int], block: int) -> list[float]:
 def _layout(s: dict[str, int], block: int) -> list[float]:
     marks = (s["blocked"] == 1, s["blocked"] == 2, s["strided"] == 1)
     sizes = [_log(s["elements"]), _log(s["elements"] / s["reads"]), *(_MARK * float(mark) for mark in marks)]
-    return [*sizes, min(_log(s["run"]), _LONG_RUN)]
+    return [*sizes, min(_log(s["run"]), _LONG_RUN) if s["run"] else _LONG_RUN]
 
 
 def _other(s: dict[str, int], block: int) -> list[float]:

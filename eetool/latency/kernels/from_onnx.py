@@ -190,14 +190,42 @@ def _copy(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     written = sum(graph.size(name) for name in step.node.outputs if name)
     blocked = {INTO_BLOCKS: 1, OUT_OF_BLOCKS: 2}.get(step.node.op, 0)
     reads = min(written, sum(graph.size(name) for name in step.reads))
-    strided = int(step.node.op in _STRIDED and not _keeps_runs(step))
-    return "layout", {"elements": written, "reads": max(reads, 1), "blocked": blocked, "strided": strided}
+    run = 0 if blocked else _run(step, graph)
+    strided = int(step.node.op in _STRIDED and run == 1)
+    return "layout", {"elements": written, "reads": max(reads, 1), "blocked": blocked, "strided": strided, "run": run}
 
 
-def _keeps_runs(step: FusedStep) -> bool:
-    """Return whether a transposition keeps the last axis, and so copies whole runs of numbers."""
-    perm = list(step.node.attributes.get("perm", ()))
-    return perm[-1:] == [len(perm) - 1]
+def _run(step: FusedStep, graph: SizedGraph) -> int:
+    """Return how many numbers a copy leaves beside each other; 0 where that is not known."""
+    shapes = [graph.shapes.get(name) for name in (*step.reads, *step.node.outputs) if name]
+    if not step.reads or any(shape is None for shape in shapes):
+        return 0
+    read, written = graph.shapes[step.reads[0]], graph.shapes[step.node.outputs[0]]
+    if step.node.op == "Transpose":
+        return _kept_run(read, list(step.node.attributes.get("perm", range(len(read) - 1, -1, -1))))
+    if step.node.op == "Gather":
+        return math.prod(read[int(step.node.attributes.get("axis", 0)) % len(read) + 1 :])
+    if step.node.op in _STRIDED:
+        return 1
+    parts = [shape for shape in shapes if shape is not None and len(shape) == len(written) and shape != written]
+    return min((_shared_run(shape, written) for shape in parts), default=math.prod(written))
+
+
+def _kept_run(shape: tuple[int, ...], perm: list[int]) -> int:
+    """Return the product of the trailing axes that a transposition leaves in their places, axes of 1 aside."""
+    moved = [axis for axis in perm if shape[axis] != 1]
+    run = 1
+    for axis, before in zip(reversed(moved), sorted(moved, reverse=True), strict=True):
+        if axis != before:
+            break
+        run *= shape[axis]
+    return run
+
+
+def _shared_run(part: tuple[int, ...], whole: tuple[int, ...]) -> int:
+    """Return the neighbours that a tensor and a part of it share: all from the last axis on whose sizes differ."""
+    last = max(axis for axis in range(len(part)) if part[axis] != whole[axis])
+    return min(math.prod(part[last:]), math.prod(whole[last:]))
 
 
 def _view(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:

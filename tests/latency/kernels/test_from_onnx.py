@@ -265,6 +265,34 @@ def test_kernels_from_file_operators_have_macs_of_their_definition(
     assert total_macs(kernels_from_file(save(net, tmp_path / "net.onnx"))) == macs
 
 
+@pytest.mark.parametrize(
+    ("inputs", "node", "run"),
+    [
+        ("float[1,2,8,5,5] a", "Transpose <perm = [0,2,1,3,4]> (a)", 25),  # a shuffle of channels
+        ("float[1,1,8,5] a", "Transpose <perm = [0,2,1,3]> (a)", 40),  # nothing moves
+        ("float[1,8,5,6] a", "Transpose <perm = [0,2,3,1]> (a)", 1),
+        ("float[3,4] a", "Transpose (a)", 1),
+        ("float[1,4,6,6] a, float[1,8,6,6] b", "Concat <axis = 1> (a, b)", 4 * 36),
+        ("float[1,6,6,4] a, float[1,6,6,8] b", "Concat <axis = 3> (a, b)", 4),
+        ("float[1,4,16,16] a", "DepthToSpace <blocksize = 2> (a)", 1),
+        ("float[7,5] a, int64[1,3] b", "Gather (a, b)", 5),
+    ],
+)
+def test_kernels_from_file_copies_have_the_run_that_stays_together(
+    tmp_path: Path, inputs: str, node: str, run: int
+) -> None:
+    net = model(f"{HEAD} g ({inputs}) => (float[n] y) {{ y = {node} }}", {})
+    (kernel,) = kernels_from_file(save(net, tmp_path / "net.onnx"))
+    assert (kernel.shape["run"], kernel.shape["strided"]) == (run, int(run == 1))
+
+
+def test_kernels_from_file_parts_of_a_split_have_their_own_run(tmp_path: Path) -> None:
+    split = "p, q = Split <axis = 1, num_outputs = 2> (a)"
+    net = model(f"{HEAD} g (float[1,8,5,5] a) => (float[n] p, float[m] q) {{ {split} }}", {})
+    (kernel,) = kernels_from_file(save(net, tmp_path / "net.onnx"))
+    assert kernel.shape["run"] == 4 * 25
+
+
 def test_read_graph_functions_are_counted_and_branches_refused(tmp_path: Path) -> None:
     text = f"""{HEAD} g (float[2,4] x) => (float[2,5] y) {{ y = my.own.Layer (x, w) }}
     <opset_import: ["" : 18], domain: "my.own"> Layer (a, b) => (c) {{ c = MatMul (a, b) }}"""
