@@ -190,7 +190,7 @@ def with_offload(document: Any, after_exit: int | None = 0, wire: str = "fp32") 
         "wire": wire,
         "inputs": [sent],
         "outputs": outputs,
-        "variants": policies,
+        "variants": json.loads(json.dumps(policies)),  # a copy: tests damage it
     }
 
 
