@@ -165,7 +165,8 @@ def with_offload(document: Any, after_exit: int | None = 0, wire: str = "fp32") 
     tensor = "input" if after_exit is None else f"features{after_exit}"
     dtype = {"fp32": "FP32", "fp16": "FP16", "uint8": "UINT8"}[wire]
     quantised = wire == "uint8" and after_exit is not None
-    sent = {"tensor": tensor, "name": tensor, "dtype": dtype, "scale": 1 / 64 if quantised else None}
+    name = tensor if wire == "fp32" else f"{tensor}_wire"
+    sent = {"tensor": tensor, "name": name, "dtype": dtype, "scale": 1 / 64 if quantised else None}
     sent["zero_point"] = 0 if quantised else None
     outputs = [
         {"exit": k, "logits": f"exit{k}_logits", "confidence": f"exit{k}_confidence"} for k in range(first, exits)
