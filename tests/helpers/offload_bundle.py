@@ -72,7 +72,8 @@ def _decoding(tensor: str, wire: str) -> str:
     cast = f"{tensor}_wire"
     if wire == "fp16":
         return f"{tensor} = Cast <to = 1> ({cast})\n"
-    nodes = f"number = Cast <to = 1> ({cast})\nstep = Constant <value = float {{0.015625}}> ()\n"
+    step = "0.015625" if tensor == "input" else "0.0625"
+    nodes = f"number = Cast <to = 1> ({cast})\nstep = Constant <value = float {{{step}}}> ()\n"
     if tensor != "input":
         return nodes + f"{tensor} = Mul (number, step)\n"
     half = "half = Constant <value = float {0.5}> ()\n"

@@ -158,7 +158,7 @@ def with_stream(document: Any) -> None:
 def with_offload(document: Any, after_exit: int | None = 0, wire: str = "fp32") -> None:
     """Let a server compute what lies behind an exit of a manifest, which is then of version 1.1.
 
-    The policy is the one without a server. Features travel as UINT8 in steps of 1/64 from 0, and images as pixels.
+    The policy is the one without a server. Features travel as UINT8 in steps of 1/16 from 0, and images as pixels.
     """
     exits = len(document["exits"])
     first = 0 if after_exit is None else after_exit + 1
@@ -166,7 +166,7 @@ def with_offload(document: Any, after_exit: int | None = 0, wire: str = "fp32") 
     dtype = {"fp32": "FP32", "fp16": "FP16", "uint8": "UINT8"}[wire]
     quantised = wire == "uint8" and after_exit is not None
     name = tensor if wire == "fp32" else f"{tensor}_wire"
-    sent = {"tensor": tensor, "name": name, "dtype": dtype, "scale": 1 / 64 if quantised else None}
+    sent = {"tensor": tensor, "name": name, "dtype": dtype, "scale": 1 / 16 if quantised else None}
     sent["zero_point"] = 0 if quantised else None
     outputs = [
         {"exit": k, "logits": f"exit{k}_logits", "confidence": f"exit{k}_confidence"} for k in range(first, exits)

@@ -7,18 +7,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-# Types of tensors as the protocol names them. Raw contents are little-endian, in row-major order.
-NUMPY_TYPES = {
-    "FP32": "<f4",
-    "FP16": "<f2",
-    "UINT8": "u1",
-    "INT8": "i1",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "BOOL": "?",
-}
-_PROTOCOL_TYPES = {np.dtype(numpy_type): name for name, numpy_type in NUMPY_TYPES.items()}
-
 
 class InferRequest(NamedTuple):
     """One request.
@@ -74,13 +62,3 @@ class InferenceClient(Protocol):
 
     def close(self) -> None:
         """Close all connections; the client cannot be used any more."""
-
-
-def datatype_of(array: np.ndarray) -> str:
-    """Return the protocol's name for the dtype of an array."""
-    return _PROTOCOL_TYPES[array.dtype.newbyteorder("<")]
-
-
-def raw_bytes(array: np.ndarray) -> bytes:
-    """Return the raw contents of a tensor."""
-    return array.astype(NUMPY_TYPES[datatype_of(array)], copy=False).tobytes()

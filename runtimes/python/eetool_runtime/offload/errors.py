@@ -17,8 +17,10 @@ WRONG_SHAPE = "wrong_shape"  # an output is missing, or of another dtype or shap
 NOT_FINITE = "not_finite"  # an output has NaN or infinity
 PROTOCOL = "protocol"  # what came back is not of this protocol
 TOO_LARGE = "too_large"  # the reply is larger than its outputs
+REJECTED = "rejected"  # the server does not accept the request: its model has other inputs
 BUSY = "busy"  # the server is not ready, or takes no more requests
 SERVER_ERROR = "server_error"  # the server failed
+CLIENT_ERROR = "client_error"  # a library of this device failed
 KINDS = (
     TIMEOUT,
     UNREACHABLE,
@@ -31,8 +33,10 @@ KINDS = (
     NOT_FINITE,
     PROTOCOL,
     TOO_LARGE,
+    REJECTED,
     BUSY,
     SERVER_ERROR,
+    CLIENT_ERROR,
 )
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Callable, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from ..argument_checks import as_float, short_repr
 from ..errors import UsageError
 from .endpoint import Endpoint, parse_endpoint
+from .errors import UNAUTHORISED, ServerRefused
+
+if TYPE_CHECKING:
+    import ssl
 
 Token = Union[str, Callable[[], str]]
 PathLike = Union[str, "os.PathLike[str]"]
@@ -26,8 +30,8 @@ class Offload:
         endpoint: address of the server.
         timeout_ms: budget of one attempt, from the end of the device's part to the checked reply.
         fallback: `local` or `best`.
-        authorities: certificates in PEM that the server's is checked with; None for those of the system.
-        certificate: the client's certificate chain and key in PEM, or None.
+        authorities: file of certificates in PEM that the server's is checked with; None for those of the system.
+        certificate: files of the client's certificate chain and key in PEM, or None.
     """
 
     def __init__(
@@ -77,11 +81,45 @@ class Offload:
         self.authorities = None if ca is None else _pem(ca, "ca")
         self.certificate = None if certificate is None else _pair(certificate)
 
-    def current_token(self) -> Optional[str]:
-        """Return the token to send. Raises UsageError where the application's function returns no valid one."""
+    @property
+    def fixed_token(self) -> Optional[str]:
+        """The token that never changes, or None."""
+        return self._token if isinstance(self._token, str) else None
+
+    @property
+    def has_changing_token(self) -> bool:
+        """True where a function of the application returns the token."""
+        return callable(self._token)
+
+    def fetch_token(self) -> Optional[str]:
+        """Return the token to send; raises ServerRefused, without the token, where the function for it fails."""
         if self._token is None or isinstance(self._token, str):
             return self._token
-        return check_token(self._token())
+        try:
+            return check_token(self._token())
+        except Exception as error:  # code of the application
+            raise ServerRefused(UNAUTHORISED, f"the function token= failed: {type(error).__name__}") from error
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return settings of TLS, which verify the certificate of the server and its name.
+
+        Raises:
+            UsageError: a file of certificates or keys is invalid.
+        """
+        import ssl  # slow to import, and without TLS not needed
+
+        try:
+            context = ssl.create_default_context(cafile=None if self.authorities is None else str(self.authorities))
+            if self.certificate is not None:
+                chain, key = self.certificate
+                context.load_cert_chain(chain, key, password=b"")  # never asked for on a terminal
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "not valid PEM"
+            raise UsageError(
+                f"ca= or certificate= cannot be used: {reason}", "Keys must not have a password."
+            ) from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
 
     def __repr__(self) -> str:
         return (
@@ -99,24 +137,23 @@ def check_token(token: object) -> str:
     return token
 
 
-def _pair(certificate: object) -> tuple[bytes, bytes]:
+def _pair(certificate: object) -> tuple[Path, Path]:
     if not isinstance(certificate, (tuple, list)) or len(certificate) != 2:
         raise UsageError("certificate must be a pair of files: certificate chain and key")
     return _pem(certificate[0], "certificate"), _pem(certificate[1], "certificate")
 
 
-def _pem(path: PathLike, what: str) -> bytes:
-    """Return the bytes of a PEM file."""
+def _pem(path: PathLike, what: str) -> Path:
+    """Return the path of a PEM file that can be read."""
     try:
         file = Path(path)
-        if file.stat().st_size > _MAX_PEM_BYTES:
-            raise UsageError(f"{what}: {file} is too large for a PEM file")
-        data = file.read_bytes()
+        with file.open("rb") as opened:
+            data = opened.read(_MAX_PEM_BYTES + 1)
     except TypeError:
         raise UsageError(f"{what} must be a path, not {type(path).__name__}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a valid path"
-        raise UsageError(f"{what}: {path} cannot be read: {reason}") from None
-    if b"-----BEGIN " not in data:
+        raise UsageError(f"{what}: {short_repr(str(path))} cannot be read: {reason}") from None
+    if b"-----BEGIN " not in data or len(data) > _MAX_PEM_BYTES:
         raise UsageError(f"{what}: {file} holds no PEM", "PEM files have a line `-----BEGIN …-----`.")
-    return data
+    return file
