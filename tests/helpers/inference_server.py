@@ -95,7 +95,7 @@ class Models:
             made = self._sessions[model].run(outputs, inputs)
         except Exception as error:
             return Refusal(400, "INVALID_ARGUMENT", str(error)[:200])
-        answer = model, dict(zip(outputs, made, strict=True))
+        answer = model, dict(zip(outputs, made))
         return answer if self.behaviour.change is None else self.behaviour.change(*answer)
 
 
@@ -153,7 +153,7 @@ def _start_grpc(models: Models, tls: Tls | None, port: int) -> tuple[int, Callab
         check(context, request.model_name)
         inputs = {
             tensor.name: np.frombuffer(raw, NUMPY[tensor.datatype]).reshape(tuple(tensor.shape))
-            for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+            for tensor, raw in zip(request.inputs, request.raw_input_contents)
         }
         answer = models.run(request.model_name, inputs, [output.name for output in request.outputs])
         if isinstance(answer, Refusal):
@@ -234,12 +234,8 @@ class _Server(ThreadingHTTPServer):
     def break_connections(self) -> None:
         """Break all connections at once, as the end of a process does."""
         for connection in list(self._open):
-            connection.close() if self.context is not None else _shut(connection)
-
-
-def _shut(connection: Any) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -28,6 +28,7 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._failures = 0
         self._wait_s = FIRST_WAIT_S
+        self._is_shut = False
 
     @property
     def is_open(self) -> bool:
@@ -56,7 +57,14 @@ class CircuitBreaker:
         """Record that the server is ready: requests may be sent again."""
         with self._lock:
             self._failures = 0
-            self.opened.clear()
+            if not self._is_shut:
+                self.opened.clear()
+
+    def shut(self) -> None:
+        """Open for good."""
+        with self._lock:
+            self._is_shut = True
+            self.opened.set()
 
     def next_wait_s(self) -> float:
         """Return how long to wait before the next probe; the one after it is then twice as long."""

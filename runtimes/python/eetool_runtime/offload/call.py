@@ -93,6 +93,7 @@ class OffloadCall:
         self._timing, self._min_exit = timing, min_exit
         self._ran: set[int] = set()
         self._has_exit = False
+        self._expects_reply: Optional[bool] = None  # under a deadline, once it was estimated
         self._measures_local = True  # whether the last section ran here, without a request
 
     def run_section(self, section: PlanSection) -> Optional[float]:
@@ -136,8 +137,10 @@ class OffloadCall:
         if section.gate.exit_index >= self._tail.spec.first_exit:
             if self.answers is not None:
                 return True
-            if self.outcome is None and self._rules.may_send and self._tail.fits(left_ns):
-                return True
+            if self.outcome is None and self._rules.may_send:
+                self._expects_reply = self._tail.fits(left_ns)
+                if self._expects_reply:
+                    return True
             if not self._local_is_possible():
                 return False
         return self._timing.local.fits(section, left_ns, spent_ns, spent_macs)
@@ -150,12 +153,19 @@ class OffloadCall:
     def _ask(self) -> None:
         self.run(self._rules.makers)
         self._timing.head_ns = self._timing.clock() - self._timing.start
-        if not self._rules.may_send:
+        if not self._rules.may_send or not self._is_in_time():
             attempt = self._tail.skip(1)
         else:
             at_cut = {name: self._at_cut(name) for name in self._tail.sent_tensors}
             attempt = self._tail.attempt(at_cut, 1, self._timing.left_s())
         self.outcome, self.answers = attempt
+
+    def _is_in_time(self) -> bool:
+        """Return False where a reply is not expected before the deadline; a link that is down is another matter."""
+        left_s = self._timing.left_s()
+        if left_s is None or self._tail.breaker.is_open:
+            return True
+        return self._tail.fits(round(left_s * 1e9)) if self._expects_reply is None else self._expects_reply
 
     def _at_cut(self, name: str) -> np.ndarray:
         value = self._inputs.get(name)

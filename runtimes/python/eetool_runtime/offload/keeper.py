@@ -9,7 +9,7 @@ from typing import Callable, Optional
 
 from .breaker import CircuitBreaker
 from .client import InferenceClient
-from .errors import BUSY, CLIENT_ERROR, OffloadError, ServerRefused
+from .errors import BUSY, CLIENT_ERROR, UNREACHABLE, OffloadError, ServerRefused
 
 PROBE_TIMEOUT_S = 5.0
 
@@ -58,7 +58,7 @@ class LinkKeeper:
         with self._wake:
             self._stopped = True
             self._wake.notify()
-        self._breaker.probe_failed()
+        self._breaker.shut()
         self._client.close()
 
     @property
@@ -72,6 +72,8 @@ class LinkKeeper:
         Raises:
             OffloadError: it is not.
         """
+        if self._stopped:
+            raise ServerRefused(UNREACHABLE, "the connection to the server was closed")
         self.probes += 1
         try:
             if not self._client.ready(self._model, timeout_s):
