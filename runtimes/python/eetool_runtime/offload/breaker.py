@@ -54,10 +54,10 @@ class CircuitBreaker:
             self._open()
 
     def probe_succeeded(self) -> None:
-        """Record that the server is ready: requests may be sent again."""
+        """Record that the server is ready: where requests were held back, they may be sent again."""
         with self._lock:
-            self._failures = 0
-            if not self._is_shut:
+            if self.opened.is_set() and not self._is_shut:
+                self._failures = 0
                 self.opened.clear()
 
     def shut(self) -> None:

@@ -32,6 +32,7 @@ class LinkKeeper:
         self._process = os.getpid()
         self._jobs: deque[Callable[[], object]] = deque()
         self._wake = threading.Condition()
+        self._probing = threading.RLock()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="eetool-offload", daemon=True)
 
@@ -72,21 +73,24 @@ class LinkKeeper:
         Raises:
             OffloadError: it is not.
         """
-        if self._stopped:
-            raise ServerRefused(UNREACHABLE, "the connection to the server was closed")
-        self.probes += 1
-        try:
-            if not self._client.ready(self._model, timeout_s):
-                raise ServerRefused(BUSY, f"the server is there, but its model {self._model!r} is not ready")
-        except OffloadError as error:
-            self.last_problem = error
-            self._breaker.probe_failed()
-            raise
-        self.last_problem = None
-        self._breaker.probe_succeeded()
+        with self._probing:
+            if self._stopped:
+                raise ServerRefused(UNREACHABLE, "the connection to the server was closed")
+            self.probes += 1
+            try:
+                if not self._client.ready(self._model, timeout_s):
+                    raise ServerRefused(BUSY, f"the server is there, but its model {self._model!r} is not ready")
+            except OffloadError as error:
+                self.last_problem = error
+                self._breaker.probe_failed()
+                raise
+            self.last_problem = None
+            self._breaker.probe_succeeded()
 
     def _run(self) -> None:
-        self._probe()
+        with self._probing:
+            if not self.probes:  # `check` may have been first
+                self._probe()
         while True:
             with self._wake:
                 while not (self._stopped or self._jobs or self._breaker.is_open):

@@ -14,7 +14,7 @@ import pytest
 
 from eetool_runtime.offload import Offload, OffloadError
 from eetool_runtime.offload.client import InferenceClient, InferRequest
-from eetool_runtime.offload.connect import make_client
+from eetool_runtime.offload.connect import open_client
 from tests.helpers.certificates import Authority, Tls
 from tests.helpers.fault_proxy import Fault, FaultProxy
 from tests.helpers.inference_server import InferenceServer, Refusal
@@ -31,7 +31,7 @@ def model(pair: tuple[Path, Path]) -> str:
 
 @pytest.fixture
 def client(server: InferenceServer) -> Iterator[InferenceClient]:
-    made = make_client(Offload(server.url))
+    made = open_client(Offload(server.url))
     yield made
     made.close()
 
@@ -67,7 +67,7 @@ def test_infer_reply_has_the_outputs_of_the_model(client: InferenceClient, model
 
 
 def test_infer_without_ready_connects_within_the_call(server: InferenceServer, model: str) -> None:
-    client = make_client(Offload(server.url))
+    client = open_client(Offload(server.url))
     first = threading.Timer(0.05, client.ready, (model, LONG_S))  # what a model's thread does
     first.start()
     assert client.infer(request_to(model), LONG_S).model == model
@@ -77,7 +77,7 @@ def test_infer_without_ready_connects_within_the_call(server: InferenceServer, m
 
 def test_infer_connection_is_used_again(client: InferenceClient, server: InferenceServer, model: str) -> None:
     with FaultProxy(server.port) as proxy:
-        through = make_client(Offload(at(server, proxy.port)))
+        through = open_client(Offload(at(server, proxy.port)))
         through.ready(model, LONG_S)
         for _ in range(5):
             through.infer(request_to(model), LONG_S)
@@ -118,7 +118,7 @@ def test_infer_refusal_has_its_kind(
 
 def test_infer_redirect_is_not_followed(pair: tuple[Path, Path], model: str) -> None:
     with InferenceServer(pair[1], "http") as server:
-        client = make_client(Offload(server.url))
+        client = open_client(Offload(server.url))
         client.ready(model, LONG_S)
         for status in (301, 302, 307, 308):
             server.behaviour.refusal = Refusal(status, "UNKNOWN", "elsewhere")
@@ -132,7 +132,7 @@ def test_ready_server_that_is_not_ready_is_false(client: InferenceClient, server
 
 
 def test_infer_nothing_listens_is_connection_refused(server: InferenceServer, model: str) -> None:
-    client = make_client(Offload(server.url))
+    client = open_client(Offload(server.url))
     client.ready(model, LONG_S)
     server.close()
     kinds = {kind_of(client, request_to(model)) for _ in range(3)}
@@ -144,7 +144,7 @@ def test_infer_nothing_listens_is_connection_refused(server: InferenceServer, mo
 
 
 def test_ready_unknown_host_is_unreachable(protocol: str, model: str) -> None:
-    client = make_client(Offload(f"{protocol}://no-such-host.invalid"))
+    client = open_client(Offload(f"{protocol}://no-such-host.invalid"))
     with pytest.raises(OffloadError) as caught:
         client.ready(model, 2.0)
     assert caught.value.kind in ("unreachable", "timeout")
@@ -164,7 +164,7 @@ def test_ready_unknown_host_is_unreachable(protocol: str, model: str) -> None:
 )
 def test_infer_silent_or_slow_server_ends_in_time(server: InferenceServer, model: str, fault: Fault) -> None:
     with FaultProxy(server.port) as proxy:
-        client = make_client(Offload(at(server, proxy.port)))
+        client = open_client(Offload(at(server, proxy.port)))
         client.ready(model, LONG_S)
         proxy.fault = fault
         start = time.monotonic()
@@ -179,7 +179,7 @@ def test_infer_silent_or_slow_server_ends_in_time(server: InferenceServer, model
 @pytest.mark.parametrize("fault", [Fault(garbage=True), Fault(reset_after=0), Fault(reset_after=20)], ids=str)
 def test_infer_damaged_reply_is_refused(server: InferenceServer, model: str, fault: Fault) -> None:
     with FaultProxy(server.port) as proxy:
-        client = make_client(Offload(at(server, proxy.port)))
+        client = open_client(Offload(at(server, proxy.port)))
         client.ready(model, LONG_S)
         proxy.fault = fault
         assert kind_of(client, request_to(model), 2.0) in ("protocol", "unreachable", "server_error", "timeout")
@@ -201,7 +201,7 @@ def test_infer_idle_connection_that_the_server_closed_is_replaced(
     if protocol == "grpc":
         pytest.skip("gRPC watches its connections itself")
     with FaultProxy(server.port) as proxy:
-        client = make_client(Offload(at(server, proxy.port)))
+        client = open_client(Offload(at(server, proxy.port)))
         client.ready(model, LONG_S)
         proxy.reset_all()
         time.sleep(0.05)
@@ -212,7 +212,7 @@ def test_infer_idle_connection_that_the_server_closed_is_replaced(
 def test_infer_token_is_sent_and_renewed_by_ready(server: InferenceServer, model: str) -> None:
     tokens = iter(["old", "new"])
     server.behaviour.token = "old"
-    client = make_client(Offload(server.url, token=lambda: next(tokens)))
+    client = open_client(Offload(server.url, token=lambda: next(tokens)))
     assert client.ready(model, LONG_S)
     assert client.infer(request_to(model), LONG_S).model == model
     server.behaviour.token = "new"
@@ -225,7 +225,7 @@ def test_infer_token_is_sent_and_renewed_by_ready(server: InferenceServer, model
 @pytest.mark.parametrize("token", [None, "wrong"])
 def test_ready_without_the_token_is_unauthorised(server: InferenceServer, model: str, token: str | None) -> None:
     server.behaviour.token = "right"
-    client = make_client(Offload(server.url, token=token))
+    client = open_client(Offload(server.url, token=token))
     with pytest.raises(OffloadError) as caught:
         client.ready(model, LONG_S)
     assert caught.value.kind == "unauthorised"
@@ -242,7 +242,7 @@ def test_tls_known_authority_is_accepted(
     pair: tuple[Path, Path], protocol: str, model: str, authority: Authority, localhost: Tls
 ) -> None:
     with InferenceServer(pair[1], protocol, localhost) as server:
-        client = make_client(Offload(server.url, ca=authority.certificate, token="right"))
+        client = open_client(Offload(server.url, ca=authority.certificate, token="right"))
         server.behaviour.token = "right"
         assert client.ready(model, LONG_S)
         assert client.infer(request_to(model), LONG_S).model == model
@@ -263,7 +263,7 @@ def test_tls_wrong_certificate_is_refused(
     trusted = Authority(tmp_path, "stranger") if problem == "authority" else authority
     with InferenceServer(pair[1], protocol, None if problem == "plain" else expired) as server:
         host = "127.0.0.1" if problem == "name" else "localhost"
-        client = make_client(Offload(f"{protocol}s://{host}:{server.port}", ca=trusted.certificate))
+        client = open_client(Offload(f"{protocol}s://{host}:{server.port}", ca=trusted.certificate))
         with pytest.raises(OffloadError) as caught:
             client.ready(model, 5.0)
         assert caught.value.kind == "certificate"
@@ -276,7 +276,7 @@ def test_tls_server_asks_for_a_certificate_of_the_client(
 ) -> None:
     own = authority.sign("device") if has_certificate else None
     with InferenceServer(pair[1], protocol, localhost._replace(client_authority=authority.certificate)) as server:
-        client = make_client(Offload(server.url, ca=authority.certificate, certificate=own))
+        client = open_client(Offload(server.url, ca=authority.certificate, certificate=own))
         if has_certificate:
             assert client.ready(model, LONG_S)
         else:
@@ -297,7 +297,7 @@ def test_ready_server_of_something_else_is_no_server_of_the_protocol(model: str)
                     connection.recv(4096)
                     connection.sendall(text)
 
-        client = make_client(Offload(f"http://127.0.0.1:{port}"))
+        client = open_client(Offload(f"http://127.0.0.1:{port}"))
         for text in (b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"):
             thread = threading.Thread(target=answer, args=(text,), daemon=True)
             thread.start()
