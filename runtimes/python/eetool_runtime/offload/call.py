@@ -145,9 +145,10 @@ class OffloadCall:
 
     def logits(self, exit_index: int, name: str) -> np.ndarray:
         """Return a copy of the logits of an exit that was computed, float32 (classes,)."""
-        if self.answers is not None and exit_index in self.answers:
-            return self.answers[exit_index][0][0].copy()
-        return self._context.read(name)[0].copy()
+        answer = self.answers.get(exit_index) if self.answers is not None else None
+        rows = self._context.read(name) if answer is None else answer[0]
+        logits: np.ndarray = rows[0].copy()
+        return logits
 
     def run(self, positions: Sequence[int]) -> None:
         """Run components on this device, those that have run excepted."""
