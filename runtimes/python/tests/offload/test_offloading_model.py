@@ -20,10 +20,11 @@ from eetool_runtime.errors import BackendError, UsageError
 from eetool_runtime.offload import Offload, OffloadError
 from eetool_runtime.offload.readings import round_trip_ms
 from eetool_runtime.result import softmax
+from eetool_runtime.views import View
 from tests.helpers.fault_proxy import Fault, FaultProxy
 from tests.helpers.inference_server import Arrays, InferenceServer, Refusal
 from tests.helpers.offload_bundle import write_offload_bundle
-from tests.helpers.tiny_bundle import X, image, with_stream, write_tiny_bundle
+from tests.helpers.tiny_bundle import X, image, pixels, with_stream, write_tiny_bundle
 
 Load = Callable[..., Any]
 EASY, MIDDLE, HARD = image(1, 2.0), image(1, 1.0), image(1, 0.25)  # leave at exits 0, 1 and 2 of `balanced`
@@ -292,6 +293,19 @@ def test_call_features_that_are_not_finite_are_not_sent(model: Any, server: Infe
         result = model(huge)
     assert (result.where, result.offload) == ("device", "skipped")
     assert server.behaviour.requests == 0
+
+
+def test_call_view_that_travels_is_made_for_it(tmp_path: Path, load: Load, protocol: str) -> None:
+    bundle, repository = write_offload_bundle(tmp_path, after_exit=None, wire="uint8")
+    with InferenceServer(repository, protocol) as server:
+        model = load(server.url, bundle)
+        model.check_server()
+        spec = model.bundle.manifest.inputs[0]
+        assert seen(model({spec.name: View(spec, lambda: HARD)})) == (2, "upper", "server", "ok")
+        (sent,) = (array for array in server.behaviour.seen[-1].values() if array.dtype == np.uint8)
+        np.testing.assert_array_equal(sent[0, 0], pixels(1, 0.25))
+        model.close()
+        assert seen(model({spec.name: View(spec, lambda: HARD)})) == (2, "upper", "device", "open")
 
 
 def test_call_several_threads_share_a_model(model: Any, plain: ee.Model) -> None:
