@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from eetool.errors import ArtefactError
 from eetool.latency.table import hw_profile, table
 from eetool.records import canonical
-from eetool_runtime import manifest
+from eetool_runtime import manifest, manifest_figures, manifest_offload
 from eetool_runtime.errors import BundleError
 from eetool_runtime.manifest_parser import parse_manifest
-from tests.helpers.tiny_bundle import write_tiny_bundle
+from tests.helpers.tiny_bundle import with_offload, with_stream, write_tiny_bundle
 from tests.helpers.tiny_litert_bundle import write_litert_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -87,17 +87,40 @@ def test_golden_conforms_to_schema(stem: str) -> None:
 
 
 def test_golden_has_a_schema() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.json")} <= set(SCHEMAS)
+    assert {path.stem for path in GOLDEN.glob("*.json")} <= {*SCHEMAS, "manifest-1.1"}  # one schema for both versions
 
 
-def test_golden_manifest_round_trips_bytes() -> None:
-    golden = (GOLDEN / "manifest-1.0.json").read_bytes()
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_golden_manifest_round_trips_bytes(version: str) -> None:
+    golden = (GOLDEN / f"manifest-{version}.json").read_bytes()
+    assert json.loads(golden)["schema_version"] == version
     assert canonical(parse_manifest(golden)).encode() == golden
+    assert fits("manifest-1.0", json.loads(golden))
 
 
 def test_tiny_bundle_has_golden_manifest(tmp_path: Path) -> None:
     written, golden = write_tiny_bundle(tmp_path) / "manifest.json", GOLDEN / "manifest-1.0.json"
     assert _without_archives(written) == _without_archives(golden)
+
+
+def test_tiny_bundle_with_streams_and_offload_has_golden_manifest(tmp_path: Path) -> None:
+    written = write_tiny_bundle(tmp_path, edit=with_stream_and_offload) / "manifest.json"
+    assert _without_archives(written) == _without_archives(GOLDEN / "manifest-1.1.json")
+
+
+def with_stream_and_offload(document: Any) -> None:
+    with_stream(document)
+    with_offload(document, wire="uint8")
+
+
+@pytest.mark.parametrize("after_exit", [None, 0, 1])
+@pytest.mark.parametrize("wire", ["fp32", "fp16", "uint8"])
+def test_offload_of_every_wire_is_read_and_conforms_to_schema(
+    tmp_path: Path, after_exit: int | None, wire: str
+) -> None:
+    path = write_tiny_bundle(tmp_path, edit=lambda document: with_offload(document, after_exit, wire))
+    document = load(path / "manifest.json")
+    assert (is_read(document), fits("manifest-1.0", document)) == (True, True)
 
 
 def _without_archives(path: Path) -> str:
@@ -145,7 +168,13 @@ def test_device_names_are_unique() -> None:
 
 RECORDS = [
     (stem, value)
-    for stem, module in (("manifest-1.0", manifest), ("hw_profile-1", hw_profile), ("hw_profile-1", table))
+    for stem, module in (
+        ("manifest-1.0", manifest),
+        ("manifest-1.0", manifest_figures),
+        ("manifest-1.0", manifest_offload),
+        ("hw_profile-1", hw_profile),
+        ("hw_profile-1", table),
+    )
     for value in vars(module).values()
     if dataclasses.is_dataclass(value) and value.__module__ == module.__name__ and value is not table.LatencyTable
 ]
@@ -219,6 +248,24 @@ BROKEN: list[tuple[tuple[Any, ...], Any]] = [
     (("devices",), None),
 ]
 
+OFFLOAD_BROKEN: list[tuple[tuple[Any, ...], Any]] = [
+    (("offload", "after_exit"), -1),
+    (("offload", "model"), "tiny"),
+    (("offload", "wire"), "int4"),
+    (("offload", "inputs"), []),
+    (("offload", "inputs", 0, "dtype"), "BYTES"),
+    (("offload", "inputs", 0, "scale"), 0),
+    (("offload", "inputs", 0, "zero_point"), 256),
+    (("offload", "outputs"), []),
+    (("offload", "outputs", 0, "logits"), "a b"),
+    (("offload", "variants"), {}),
+    (("offload", *VARIANT, "temperatures", 0), 0),
+    (("offload", *POINT, "thresholds", 0), 2.5),
+    (("offload", *POINT, "offload_share"), 1.5),
+    (("offload", *POINT, "link_up", "accuracy"), 97.5),
+    (("offload", "url"), "grpc://edge:8001"),
+]
+
 # What takes more than a schema: rules between fields.
 BETWEEN_FIELDS: list[tuple[tuple[Any, ...], Any]] = [
     (("components", 0, "inputs"), ["ghost"]),
@@ -246,15 +293,21 @@ def test_manifest_reader_and_schema_refuse_same_documents(keys: tuple[Any, ...],
     assert (is_read(document), fits("manifest-1.0", document)) == (False, False)
 
 
+@pytest.mark.parametrize(("keys", "value"), OFFLOAD_BROKEN, ids=str)
+def test_manifest_reader_and_schema_refuse_same_offload(keys: tuple[Any, ...], value: Any) -> None:
+    document = put(load(GOLDEN / "manifest-1.1.json"), keys, value)
+    assert (is_read(document), fits("manifest-1.0", document)) == (False, False)
+
+
 @pytest.mark.parametrize(("keys", "value"), BETWEEN_FIELDS, ids=str)
 def test_manifest_rules_between_fields_are_only_in_reader(keys: tuple[Any, ...], value: Any) -> None:
     document = put(load(GOLDEN / "manifest-1.0.json"), keys, value)
     assert (is_read(document), fits("manifest-1.0", document)) == (False, True)
 
 
-@pytest.mark.parametrize("name", ["unsplit_macs", "max_accuracy_drop", "data", "devices"])
+@pytest.mark.parametrize("name", ["unsplit_macs", "max_accuracy_drop", "data", "devices", "stream", "offload"])
 def test_manifest_reader_and_schema_have_same_optional_fields(name: str) -> None:
-    document = put(load(GOLDEN / "manifest-1.0.json"), (name,), GONE)
+    document = put(load(GOLDEN / "manifest-1.1.json"), (name,), GONE)
     assert (is_read(document), fits("manifest-1.0", document)) == (True, True)
 
 

@@ -42,7 +42,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 def _needed_version(m: Manifest) -> str:
     """Return the earliest version of the format that has all that `m` uses."""
-    later = m.stream is not None or any(variant.shared_file is not None for variant in m.variants.values())
+    shared = any(variant.shared_file is not None for variant in m.variants.values())
+    later = shared or m.stream is not None or m.offload is not None
     return NEWEST_VERSION if later else SCHEMA_VERSION
 
 

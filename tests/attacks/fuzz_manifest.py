@@ -24,7 +24,7 @@ from eetool_runtime.errors import BundleError
 from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.manifest_parser import parse_manifest
 from tests.helpers.json_damage import damaged
-from tests.helpers.tiny_bundle import with_stream, write_tiny_bundle
+from tests.helpers.tiny_bundle import with_offload, with_stream, write_tiny_bundle
 
 _GOLDEN = Path(__file__).parents[1] / "golden/manifest-1.0.json"
 _MAX_FOUND = 20  # enough to see what is wrong
@@ -58,6 +58,7 @@ def with_optional_fields(document: Any) -> None:
         document["devices"]["host"] = {"machine": "Some board", "variants": {key: measured}}
     document["unsplit_macs"] = 1000
     with_stream(document)
+    with_offload(document)
 
 
 def judge(data: bytes) -> str:

@@ -155,6 +155,46 @@ def with_stream(document: Any) -> None:
     }
 
 
+def with_offload(document: Any, after_exit: int | None = 0, wire: str = "fp32") -> None:
+    """Let a server compute what lies behind an exit of a manifest, which is then of version 1.1.
+
+    The policy is the one without a server. Features travel as UINT8 in steps of 1/16 from 0, and images as pixels.
+    """
+    exits = len(document["exits"])
+    first = 0 if after_exit is None else after_exit + 1
+    tensor = "input" if after_exit is None else f"features{after_exit}"
+    dtype = {"fp32": "FP32", "fp16": "FP16", "uint8": "UINT8"}[wire]
+    quantised = wire == "uint8" and after_exit is not None
+    name = tensor if wire == "fp32" else f"{tensor}_wire"
+    sent = {"tensor": tensor, "name": name, "dtype": dtype, "scale": 1 / 16 if quantised else None}
+    sent["zero_point"] = 0 if quantised else None
+    outputs = [
+        {"exit": k, "logits": f"exit{k}_logits", "confidence": f"exit{k}_confidence"} for k in range(first, exits)
+    ]
+    policies = {}
+    for key, variant in document["variants"].items():
+        points = {
+            name: {
+                "thresholds": point["thresholds"],
+                "link_up": point["expected"],
+                "link_down": point["expected"],
+                "offload_share": None if point["expected"] is None else sum(point["expected"]["exit_shares"][first:]),
+            }
+            for name, point in variant["operating_points"].items()
+        }
+        scalars = {name: variant[name] for name in ("slopes", "offsets")}
+        policies[key] = {"temperatures": variant["temperatures"], "operating_points": points, **scalars}
+    document["schema_version"] = "1.1"
+    document["offload"] = {
+        "after_exit": after_exit,
+        "model": f"{document['name']}-0123abcd",
+        "wire": wire,
+        "inputs": [sent],
+        "outputs": outputs,
+        "variants": json.loads(json.dumps(policies)),  # a copy: tests damage it
+    }
+
+
 def write_manifest(root: Path, document: Any) -> None:
     """Write `document` as the manifest of the bundle at `root`, in the canonical form."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -196,6 +196,46 @@ struct Stream {
   Named<Named<StreamPoint>> operating_points;  // by variant and name
 };
 
+/// Tensor that travels to a server. What a server computes is checked, but not run: docs/offload.md.
+struct OffloadInput {
+  std::string tensor;
+  std::string name;
+  std::string dtype;
+  std::optional<double> scale;
+  std::optional<std::int64_t> zero_point;
+};
+
+struct OffloadOutput {
+  std::int64_t exit = 0;
+  std::string logits;
+  std::string confidence;
+};
+
+struct OffloadPoint {
+  Thresholds thresholds;
+  std::optional<Expected> link_up;
+  std::optional<Expected> link_down;
+  std::optional<double> offload_share;
+};
+
+struct OffloadPolicy {
+  std::vector<double> temperatures;
+  Named<OffloadPoint> operating_points;
+  std::vector<double> slopes;
+  std::vector<double> offsets;
+};
+
+struct OffloadSpec {
+  std::optional<std::int64_t> after_exit;  // empty where the model's inputs travel
+  std::string model;
+  std::string wire;
+  std::vector<OffloadInput> inputs;
+  std::vector<OffloadOutput> outputs;
+  Named<OffloadPolicy> variants;
+
+  std::size_t first_exit() const { return after_exit ? static_cast<std::size_t>(*after_exit) + 1 : 0; }
+};
+
 struct File {
   std::string sha256;
   std::int64_t size_bytes = 0;
@@ -220,6 +260,7 @@ struct Manifest {
   std::optional<Data> data;
   Named<DeviceSettings> devices;
   std::optional<Stream> stream;
+  std::optional<OffloadSpec> offload;
 
   std::size_t early_exits() const { return exits.size() - 1; }
 };

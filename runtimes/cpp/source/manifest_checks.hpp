@@ -1,5 +1,5 @@
-// Rules of a manifest that types alone cannot state, in three files: of the model, of its variants
-// and files, and of streams.
+// Rules of a manifest that types alone cannot state, in four files: of the model, of its variants
+// and files, of streams, and of what a server computes.
 #pragma once
 
 #include <string>
@@ -23,6 +23,9 @@ inline constexpr double kMaxScale = 1e6;  // of temperatures and deviations; 1 /
 /// Return whether float32 arithmetic can divide by `number`.
 inline bool is_scale(double number) { return number >= 1 / kMaxScale && number <= kMaxScale; }
 
+/// Check the figures of an operating point.
+void check_expected(const Manifest& manifest, const std::string& where, const Expected& expected);
+
 void check_names(const Manifest& manifest);
 void check_texts(const Manifest& manifest);
 void check_shapes(const Manifest& manifest);
@@ -32,6 +35,7 @@ void check_variants(const Manifest& manifest);
 void check_data(const Manifest& manifest);
 void check_devices(const Manifest& manifest);
 void check_stream(const Manifest& manifest);
+void check_offload(const Manifest& manifest);
 void check_files(const Manifest& manifest);
 
 }  // namespace eetool

@@ -243,7 +243,7 @@ void check_exits(const Manifest& m) {
 
 void check_manifest(const Manifest& manifest) {
   for (const auto check : {check_names, check_texts, check_shapes, check_wiring, check_exits, check_variants,
-                           check_data, check_devices, check_stream, check_files}) {
+                           check_data, check_devices, check_stream, check_offload, check_files}) {
     check(manifest);
   }
 }

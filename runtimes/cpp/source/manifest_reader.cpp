@@ -1,64 +1,15 @@
 // Strict decoding of a manifest: every field is present and of its type, and there is no other.
 #include <cmath>
-#include <set>
 
 #include "error.hpp"
 #include "json.hpp"
 #include "manifest.hpp"
+#include "manifest_fields.hpp"
 #include "manifest_version.hpp"
 #include "text.hpp"
 
 namespace eetool {
 namespace {
-
-[[noreturn]] void refuse_type(const std::string& path, const char* expected, const JsonValue& value) {
-  refuse_manifest((path.empty() ? "the document" : path) + ": expected " + expected + ", found " + describe(value));
-}
-
-std::string below(const std::string& path, const std::string& name) {
-  const std::string shown = printable(name, 100);
-  return path.empty() ? shown : path + "." + shown;
-}
-
-/// Fields of one object; `finish` refuses those that nothing has asked for.
-class Fields {
- public:
-  Fields(const JsonValue& value, std::string path, bool ignore_unknown)
-      : path_(std::move(path)), ignore_unknown_(ignore_unknown) {
-    const auto* object = value.as<JsonObject>();
-    if (object == nullptr) refuse_type(path_, "an object", value);
-    members_ = &object->members;
-  }
-
-  const JsonValue* optional(const char* name) {
-    known_.insert(name);
-    for (const auto& [key, value] : *members_) {
-      if (key == name) return &value;
-    }
-    return nullptr;
-  }
-
-  const JsonValue& required(const char* name) {
-    if (const JsonValue* value = optional(name)) return *value;
-    refuse_manifest(at(name) + ": missing field");
-  }
-
-  std::string at(const char* name) const { return below(path_, name); }
-  bool ignore_unknown() const { return ignore_unknown_; }
-
-  void finish() const {
-    if (ignore_unknown_) return;
-    for (const auto& [key, value] : *members_) {
-      if (known_.count(key) == 0) refuse_manifest(below(path_, key) + ": unknown field");
-    }
-  }
-
- private:
-  const JsonMembers* members_ = nullptr;
-  std::string path_;
-  bool ignore_unknown_;
-  std::set<std::string> known_;
-};
 
 void decode(const JsonValue& value, const std::string& path, bool, std::string& out) {
   const auto* text = value.as<std::string>();
@@ -156,6 +107,11 @@ void read_fields(Fields& f, StreamPolicy& out);
 void read_fields(Fields& f, StreamExpected& out);
 void read_fields(Fields& f, StreamPoint& out);
 void read_fields(Fields& f, Stream& out);
+void read_fields(Fields& f, OffloadInput& out);
+void read_fields(Fields& f, OffloadOutput& out);
+void read_fields(Fields& f, OffloadPoint& out);
+void read_fields(Fields& f, OffloadPolicy& out);
+void read_fields(Fields& f, OffloadSpec& out);
 void read_fields(Fields& f, File& out);
 
 /// Decode a record.
@@ -326,6 +282,43 @@ void read_fields(Fields& f, Stream& out) {
   read(f, "operating_points", out.operating_points);
 }
 
+void read_fields(Fields& f, OffloadInput& out) {
+  read(f, "tensor", out.tensor);
+  read(f, "name", out.name);
+  read(f, "dtype", out.dtype);
+  read_optional(f, "scale", out.scale);
+  read_optional(f, "zero_point", out.zero_point);
+}
+
+void read_fields(Fields& f, OffloadOutput& out) {
+  read(f, "exit", out.exit);
+  read(f, "logits", out.logits);
+  read(f, "confidence", out.confidence);
+}
+
+void read_fields(Fields& f, OffloadPoint& out) {
+  read(f, "thresholds", out.thresholds);
+  read_optional(f, "link_up", out.link_up);
+  read_optional(f, "link_down", out.link_down);
+  read_optional(f, "offload_share", out.offload_share);
+}
+
+void read_fields(Fields& f, OffloadPolicy& out) {
+  read(f, "temperatures", out.temperatures);
+  read(f, "operating_points", out.operating_points);
+  read_optional(f, "slopes", out.slopes);
+  read_optional(f, "offsets", out.offsets);
+}
+
+void read_fields(Fields& f, OffloadSpec& out) {
+  read(f, "after_exit", out.after_exit);
+  read(f, "model", out.model);
+  read(f, "wire", out.wire);
+  read(f, "inputs", out.inputs);
+  read(f, "outputs", out.outputs);
+  read(f, "variants", out.variants);
+}
+
 void read_fields(Fields& f, File& out) {
   read(f, "sha256", out.sha256);
   read(f, "size_bytes", out.size_bytes);
@@ -349,6 +342,7 @@ void read_fields(Fields& f, Manifest& out) {
   read_optional(f, "data", out.data);
   read_optional(f, "devices", out.devices);
   read_optional(f, "stream", out.stream);
+  read_optional(f, "offload", out.offload);
 }
 
 }  // namespace

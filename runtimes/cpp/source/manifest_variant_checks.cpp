@@ -19,24 +19,6 @@ bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-void check_expected(const Manifest& m, const std::string& where, const Expected& e) {
-  require_or(e.n > 0 && is_share(e.accuracy), [&] { return where + ": accuracy or n is out of range"; });
-  require_or(e.exit_shares.size() == m.exits.size(), [&] { return where + ".exit_shares: one per exit is needed"; });
-  require_or(e.reached.size() == m.exits.size(), [&] { return where + ".reached: one entry per exit is needed"; });
-  double sum = 0;
-  bool positive = true;
-  for (const double share : e.exit_shares) sum += share, positive &= share >= 0;
-  require_or(positive && std::abs(sum - 1) <= 1e-6,
-             [&] { return where + ".exit_shares: must be shares that sum to 1"; });
-  require_or(e.mean_exit_depth >= 0 && e.mean_exit_depth <= static_cast<double>(m.early_exits()),
-             [&] { return where + ".mean_exit_depth: is out of range"; });
-  require_or(e.mean_macs >= 0, [&] { return where + ".mean_macs: cannot be negative"; });
-  for (const auto& r : e.reached) {
-    const bool valid = !r || (r->n > 0 && r->n <= e.n && is_share(r->confidence_mean) && is_share(r->confidence_std));
-    require_or(valid, [&] { return where + ".reached: a number is out of range"; });
-  }
-}
-
 void check_certificate(const std::string& where, const Certificate& c) {
   require_or(is_text(c.method), [&] { return where + ".method: 1 to 256 characters are needed"; });
   require_or(c.confidence > 0 && c.confidence < 1 && c.max_accuracy_drop >= 0 && c.max_accuracy_drop <= 100,
@@ -128,6 +110,24 @@ void check_used(const Manifest& m, const std::string& path) {
 }
 
 }  // namespace
+
+void check_expected(const Manifest& m, const std::string& where, const Expected& e) {
+  require_or(e.n > 0 && is_share(e.accuracy), [&] { return where + ": accuracy or n is out of range"; });
+  require_or(e.exit_shares.size() == m.exits.size(), [&] { return where + ".exit_shares: one per exit is needed"; });
+  require_or(e.reached.size() == m.exits.size(), [&] { return where + ".reached: one entry per exit is needed"; });
+  double sum = 0;
+  bool positive = true;
+  for (const double share : e.exit_shares) sum += share, positive &= share >= 0;
+  require_or(positive && std::abs(sum - 1) <= 1e-6,
+             [&] { return where + ".exit_shares: must be shares that sum to 1"; });
+  require_or(e.mean_exit_depth >= 0 && e.mean_exit_depth <= static_cast<double>(m.early_exits()),
+             [&] { return where + ".mean_exit_depth: is out of range"; });
+  require_or(e.mean_macs >= 0, [&] { return where + ".mean_macs: cannot be negative"; });
+  for (const auto& r : e.reached) {
+    const bool valid = !r || (r->n > 0 && r->n <= e.n && is_share(r->confidence_mean) && is_share(r->confidence_std));
+    require_or(valid, [&] { return where + ".reached: a number is out of range"; });
+  }
+}
 
 void check_variants(const Manifest& m) {
   require(!m.variants.empty(), "variants: at least one is needed");

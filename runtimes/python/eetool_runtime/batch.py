@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -48,37 +48,85 @@ def run_batch(
     manifest: Manifest,
     variant: Variant,
 ) -> Iterator[ExitGroup]:
-    """Run `steps` on `tensors` (`n` rows) and yield the inputs that leave at each gate.
+    """Run `steps` on `tensors` (`n` rows) and yield the inputs that leave at each gate, see `BatchRun`."""
+    run = BatchRun(graphs, tensors, n, manifest, variant)
+    yield from run.steps(steps)
+    if len(run.rows) and steps[-1].gate is not None:  # that of the final exit
+        yield run.leave_all(steps[-1].gate, steps[-1].macs)
 
-    Args:
-        steps: of the execution plan.
-        graphs: in the order of the manifest.
-        tensors: inputs and constants by name; outputs are added.
-        n: number of inputs.
-        manifest: of the bundle.
-        variant: whose graphs are run.
+
+class BatchRun:
+    """Inputs of a batch that have not left yet.
+
+    Attributes:
+        rows: of these inputs, in the batch.
+        tensors: by name; those with a dimension `batch` have one row per input that has not left.
     """
-    declared = {**manifest.tensors, **variant.tensors}
-    axes = {name: t.shape.index(BATCH) for name, t in declared.items() if BATCH in t.shape}
-    axes.update({i.name: 0 for i in manifest.inputs})
-    rows, seen = np.arange(n), [Confidences() for _ in range(n)]
-    for number, (position, gate, macs, _) in enumerate(steps):
-        graph = graphs[position]
-        run_component(graph, tensors, declared, len(rows))
-        if gate is None:
-            continue
-        confidence, logits = tensors[gate.confidence], tensors[gate.logits]
-        for row, value in zip(rows.tolist(), confidence.tolist()):
-            seen[row].append((gate.exit_index, value))
-        last = number == len(steps) - 1
-        leaves = np.full(len(rows), True) if last else confidence.astype(np.float64) >= gate.threshold
-        if leaves.any():
-            leaving = np.flatnonzero(leaves).tolist()
-            yield gate, macs, [(int(rows[i]), confidence[i].item(), logits[i], seen[rows[i]]) for i in leaving]
-            remaining = np.flatnonzero(~leaves)
-            if not len(remaining):
+
+    def __init__(
+        self,
+        graphs: Sequence[Graph],
+        tensors: dict[str, np.ndarray],
+        n: int,
+        manifest: Manifest,
+        variant: Variant,
+    ) -> None:
+        """Begin a batch.
+
+        Args:
+            graphs: in the order of the manifest.
+            tensors: inputs and constants by name; outputs are added.
+            n: number of inputs.
+            manifest: of the bundle.
+            variant: whose graphs are run.
+        """
+        self.rows, self.tensors = np.arange(n), tensors
+        self._seen = [Confidences() for _ in range(n)]
+        self._graphs = graphs
+        self._declared = {**manifest.tensors, **variant.tensors}
+        self._axes = {name: t.shape.index(BATCH) for name, t in self._declared.items() if BATCH in t.shape}
+        self._axes.update({i.name: 0 for i in manifest.inputs})
+
+    def steps(self, steps: Sequence[PlanStep], keep: Iterable[str] = ()) -> Iterator[ExitGroup]:
+        """Run `steps` and yield the inputs that leave at their gates; ends where none is left.
+
+        Args:
+            steps: of the execution plan. At the gate of the last one, too, only inputs leave for which it fires.
+            keep: tensors that are needed afterwards.
+        """
+        reads = [set(self._graphs[step.position].inputs) for step in steps]
+        for number, step in enumerate(steps):
+            self.run_component(step.position)
+            if step.gate is not None:
+                later = set().union(*reads[number + 1 :], keep, (step.gate.logits, step.gate.confidence))
+                yield from self.leave(step.gate, step.macs, later)
+            if not len(self.rows):
                 return
-            rows = rows[remaining]
-            needed = {name for later in steps[number + 1 :] for name in graphs[later.position].inputs}
-            for name in needed & tensors.keys() & axes.keys():
-                tensors[name] = tensors[name].take(remaining, axis=axes[name])
+
+    def leave(self, gate: Gate, macs: int, needed: set[str]) -> Iterator[ExitGroup]:
+        """Yield the inputs for which `gate` fires, and remove their rows from the tensors in `needed`."""
+        confidence = self.tensors[gate.confidence]
+        for row, value in zip(self.rows.tolist(), confidence.tolist()):
+            self._seen[row].append((gate.exit_index, value))
+        leaves = confidence.astype(np.float64) >= gate.threshold
+        if leaves.any():
+            yield self._group(gate, macs, np.flatnonzero(leaves).tolist())
+            remaining = np.flatnonzero(~leaves)
+            self.rows = self.rows[remaining]
+            for name in needed & self.tensors.keys() & self._axes.keys():
+                self.tensors[name] = self.tensors[name].take(remaining, axis=self._axes[name])
+
+    def run_component(self, position: int) -> None:
+        """Run a component, without a gate."""
+        run_component(self._graphs[position], self.tensors, self._declared, len(self.rows))
+
+    def leave_all(self, gate: Gate, macs: int) -> ExitGroup:
+        """Return all inputs that are left, at a gate whose exit has been computed for them."""
+        group = self._group(gate, macs, list(range(len(self.rows))))
+        self.rows = self.rows[:0]
+        return group
+
+    def _group(self, gate: Gate, macs: int, places: list[int]) -> ExitGroup:
+        confidence, logits = self.tensors[gate.confidence], self.tensors[gate.logits]
+        rows = [int(self.rows[i]) for i in places]
+        return gate, macs, [(r, confidence[i].item(), logits[i], self._seen[r]) for i, r in zip(places, rows)]

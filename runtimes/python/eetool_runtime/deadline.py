@@ -6,14 +6,14 @@ import math
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Callable, Optional, TypeVar
+from typing import Callable, Optional, Protocol, TypeVar
 
 from .argument_checks import as_float, short_repr
 from .errors import UsageError
 from .execution_plan import ExecutionPlan, Gate, PlanSection
 
 T = TypeVar("T")
-RunSection = Callable[[PlanSection], float]
+RunSection = Callable[[PlanSection], Optional[float]]  # None: the section could not run in time
 Clock = Callable[[], int]  # nanoseconds, never turned back
 
 MAX_DEADLINE_NS = 10**18  # 30 years
@@ -45,6 +45,16 @@ def deadline_on_clock(deadline_ms: object, start: int) -> tuple[Optional[float],
     return limit_ms, start + round(min(limit_ms * 1e6, MAX_DEADLINE_NS))
 
 
+class SectionLatency(Protocol):
+    """Estimates of how long sections take, see `LatencyEstimator`."""
+
+    def record(self, section: PlanSection, latency_ns: int) -> None:
+        """Add one measured latency of `section`."""
+
+    def fits(self, section: PlanSection, left_ns: int, spent_ns: int, spent_macs: int) -> bool:
+        """Return whether `section` is expected to finish in `left_ns`."""
+
+
 class CallOutcome:
     """End of a call: the gate, its confidence, and the total MACs.
 
@@ -68,7 +78,7 @@ def run_guarded(
     run_section: RunSection,
     *,
     min_exit: int,
-    latency: LatencyEstimator,
+    latency: SectionLatency,
     clock: Clock,
     start: int,
     end: Optional[int],
@@ -77,7 +87,7 @@ def run_guarded(
 
     Args:
         plan: the thresholds and watchdog in use.
-        run_section: runs a section and returns the confidence at its gate.
+        run_section: runs a section and returns the confidence at its gate, or None where the call has to end before.
         min_exit: the first exit whose gate is evaluated.
         latency: estimates that are used and updated under a deadline.
         clock: time in nanoseconds.
@@ -111,8 +121,8 @@ def run_guarded(
 
 def sections_in_time(
     sections: Sequence[PlanSection],
-    run_section: Callable[[PlanSection], T],
-    latency: LatencyEstimator,
+    run_section: Callable[[PlanSection], Optional[T]],
+    latency: SectionLatency,
     clock: Clock,
     start: int,
     end: Optional[int],
@@ -123,7 +133,7 @@ def sections_in_time(
 
     Args:
         sections: of the execution plan.
-        run_section: runs a section and returns a value.
+        run_section: runs a section and returns a value, or None where the call has to end before it.
         latency: estimates that are used and updated under a deadline.
         clock: time in nanoseconds.
         start: of the call, on `clock`.
@@ -134,6 +144,8 @@ def sections_in_time(
         if end is not None and number and not latency.fits(section, end - mark, mark - start, macs):
             return
         value = run_section(section)
+        if value is None:
+            return
         if end is not None:
             before, mark = mark, clock()
             latency.record(section, mark - before)
@@ -144,7 +156,11 @@ def sections_in_time(
 def _run_to_final_exit(plan: ExecutionPlan, run_section: RunSection, outcome: CallOutcome) -> CallOutcome:
     """Run the rest of a call that cannot end early any more, without computing the exits on the way."""
     section = plan.remaining_section(outcome.gate.exit_index)
-    return CallOutcome(section.gate, run_section(section), outcome.macs + section.macs, outcome.seen)
+    confidence = run_section(section)
+    if confidence is None:
+        outcome.gated = False
+        return outcome
+    return CallOutcome(section.gate, confidence, outcome.macs + section.macs, outcome.seen)
 
 
 class LatencyEstimator:
@@ -158,12 +174,12 @@ class LatencyEstimator:
     def __init__(self, component_ms: Mapping[str, float]) -> None:
         self._component_ms = component_ms
         self._lock = threading.Lock()
-        self._measured: dict[tuple[int, int], _RecentLatencies] = {}
+        self._measured: dict[tuple[int, int], RecentLatencies] = {}
 
     def record(self, section: PlanSection, latency_ns: int) -> None:
         """Add one measured latency of `section`."""
         with self._lock:
-            self._measured.setdefault((section.after, section.gate.exit_index), _RecentLatencies()).add(latency_ns)
+            self._measured.setdefault((section.after, section.gate.exit_index), RecentLatencies()).add(latency_ns)
 
     def fits(self, section: PlanSection, left_ns: int, spent_ns: int, spent_macs: int) -> bool:
         """Return whether `section` is expected to finish in `left_ns`.
@@ -178,10 +194,7 @@ class LatencyEstimator:
             measured = self._measured.get((section.after, section.gate.exit_index))
             if measured is None or measured.estimate_ns is None:
                 return self._extrapolate(section, spent_ns, spent_macs) <= left_ns
-            if measured.estimate_ns <= left_ns:
-                return True
-            measured.estimate_ns *= _DECAY
-            return False
+            return measured.fits(left_ns)
 
     def _extrapolate(self, section: PlanSection, spent_ns: int, spent_macs: int) -> float:
         names = [step.component for step in section.steps]
@@ -191,15 +204,28 @@ class LatencyEstimator:
         return _MARGIN * spent_ns * share
 
 
-class _RecentLatencies:
-    """The most recent latencies of one section."""
+class RecentLatencies:
+    """The most recent latencies of one section or link; not safe for several threads at once.
+
+    Attributes:
+        estimate_ns: their 95th percentile; None before 8 of them.
+    """
 
     def __init__(self) -> None:
         self.estimate_ns: Optional[float] = None
         self._recent: deque[int] = deque(maxlen=_WINDOW)
         self._count = 0
 
+    def fits(self, left_ns: int) -> bool:
+        """Return whether the estimate, which has to exist, is at most `left_ns`; where not, it falls a little."""
+        assert self.estimate_ns is not None
+        if self.estimate_ns <= left_ns:
+            return True
+        self.estimate_ns *= _DECAY
+        return False
+
     def add(self, latency_ns: int) -> None:
+        """Add one latency."""
         self._recent.append(latency_ns)
         self._count += 1
         # Updated regularly, and at once where the estimate was too low.

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 import numpy as np
 
@@ -16,9 +16,13 @@ from .bundle import Bundle, open_bundle
 from .default_point import default_point_warning
 from .errors import BundleError, EarlyExitError, UsageError
 from .machine import board_name, cpu_name, usable_cores
-from .manifest import Component, Measured, Tensor, all_tensors, describe_tensor
+from .manifest import Component, Manifest, Measured, Tensor, all_tensors, describe_tensor
 from .model import Model
+from .offload_checks import n_head_components
 from .records import dataclass
+
+if TYPE_CHECKING:
+    from .offload.options import Offload
 
 _AUTO = "auto"
 _LOGGER = logging.getLogger("eetool_runtime")
@@ -32,7 +36,8 @@ def load(
     pool: str = PRIVATE,
     backend: str = _AUTO,
     variant: str = _AUTO,
-    preload: bool = True,
+    preload: Optional[bool] = None,
+    offload: Optional[Offload] = None,
 ) -> Model:
     """Open and check a bundle, and load its components for this process; a forked child must load its own.
 
@@ -45,15 +50,20 @@ def load(
         pool: `private` or `process`, see `eetool_runtime.backends.Threads`.
         backend: `auto` or a graph format (`onnx`).
         variant: `auto` or a variant of the bundle, such as `onnx/fp32`.
-        preload: False loads the components after the first exit when an input first needs them. That call takes
-            longer, and raises the errors of loading. Components that share a file are loaded together.
+        preload: True loads all components now, False those after the first exit when an input first needs them. That
+            call takes longer, and raises the errors of loading. By default all, or with `offload` those before the
+            cut. Components that share a file are loaded together.
+        offload: server that computes the last exits, see `eetool_runtime.offload`. The model is then an
+            `OffloadingModel`. Nothing waits for the server, and no error of it is raised here.
 
     Raises:
         BundleError: the bundle is damaged, hostile or of another version.
         BackendError: no installed backend opens its graphs.
         UsageError: the bundle has no such variant, or an argument has a wrong type.
     """
-    model, component_ms = _open_model(path, threads, pool, backend, variant, preload)
+    model, component_ms = _open_model(path, threads, pool, backend, variant, preload, offload)
+    if offload is not None:
+        return model
     warning = default_point_warning(model.bundle.manifest, model.variant, component_ms)
     if warning is not None:
         _LOGGER.warning("%s", warning)
@@ -77,24 +87,55 @@ def _open_model(
     pool: str,
     backend: str,
     variant: str,
-    preload: bool,
+    preload: Optional[bool],
+    offload: Optional[Offload] = None,
 ) -> tuple[Model, Optional[Mapping[str, float]]]:
     """Return the model, and the latencies of its components where they were measured with so many threads."""
     count = _check_arguments(threads, pool, backend, variant, preload)
     bundle = path if isinstance(path, Bundle) else open_bundle(path)
-    name, opener = _choose_variant(bundle, backend, variant)
+    served = None if offload is None else _offloaded_variants(bundle, offload)
+    name, opener = _choose_variant(bundle, backend, variant, served)
     batch = bundle.variant(name).batch
     if batch not in (None, 1):
         raise UsageError(f"the variant {name} has the batch size {batch}, not 1")
     requested = Threads(recorded_threads(bundle, name) if count is None else count, pool)
-    graphs = open_graphs(bundle, name, opener, requested, preload)
+    graphs = open_graphs(bundle, name, opener, requested, _n_preloaded(bundle.manifest, preload, offload))
     measured = recorded_measurement(bundle, name)
     if any(i.text is not None for i in bundle.manifest.inputs):
         from . import word_segmentation  # noqa: F401  a call imports nothing; models of images need none of it
     granted = next(iter(graphs.values())).threads
     matches = measured is not None and measured.threads == granted.count
     component_ms = measured.component_latency_ms if measured is not None and matches else None
-    return Model(bundle, name, graphs, granted, component_ms=component_ms), component_ms
+    if offload is None:
+        return Model(bundle, name, graphs, granted, component_ms=component_ms), component_ms
+    from .offload.connect import open_client
+    from .offload.model import OffloadingModel
+
+    client = open_client(offload)
+    model = OffloadingModel(bundle, name, graphs, granted, offload=offload, client=client, component_ms=component_ms)
+    return model, component_ms
+
+
+def _offloaded_variants(bundle: Bundle, offload: Offload) -> Sequence[str]:
+    """Return the variants of a bundle that a server takes part in; raises UsageError where there are none."""
+    from .offload.options import Offload as Settings  # none of it is imported without a server
+
+    if not isinstance(offload, Settings):
+        raise UsageError(f"offload must be an Offload, not {type(offload).__name__}")
+    spec = bundle.manifest.offload
+    if spec is None:
+        raise UsageError(
+            f"{bundle.path.name} has no part for a server", "Export it again with one, or load it without offload=."
+        )
+    return list(spec.variants)
+
+
+def _n_preloaded(m: Manifest, preload: Optional[bool], offload: Optional[Offload]) -> int:
+    """Return the number of components to load at once."""
+    first_exit = [c.name for c in m.components].index(m.exits[0].component)
+    if preload is not None or m.offload is None or offload is None:
+        return len(m.components) if preload is None or preload else first_exit + 1
+    return n_head_components(m, m.offload)
 
 
 def _check_arguments(threads: object, pool: object, backend: object, variant: object, preload: object) -> Optional[int]:
@@ -102,8 +143,8 @@ def _check_arguments(threads: object, pool: object, backend: object, variant: ob
     for name, value in (("pool", pool), ("backend", backend), ("variant", variant)):
         if not isinstance(value, str):
             raise UsageError(f"{name} must be a string, not {short_repr(value)}")
-    if as_int(preload) not in (0, 1):
-        raise UsageError(f"preload must be True or False, not {short_repr(preload)}")
+    if preload is not None and as_int(preload) not in (0, 1):
+        raise UsageError(f"preload must be True, False or None, not {short_repr(preload)}")
     count = as_int(threads)
     if threads is not None and count is None:
         raise UsageError(f"threads must be an integer, not {short_repr(threads)}")
@@ -111,7 +152,7 @@ def _check_arguments(threads: object, pool: object, backend: object, variant: ob
 
 
 def open_graphs(
-    bundle: Bundle, variant: str, opener: Backend, threads: Threads, preload: bool = True
+    bundle: Bundle, variant: str, opener: Backend, threads: Threads, n_preloaded: Optional[int] = None
 ) -> dict[str, Graph]:
     """Open the graphs of a variant.
 
@@ -120,7 +161,7 @@ def open_graphs(
         variant: name of the variant.
         opener: backend of its format.
         threads: requested per graph. With private pools, components of few MACs get one thread.
-        preload: as in `load`.
+        n_preloaded: number of components to load at once, the others when they are first needed; None: all.
 
     Returns:
         graphs by component, in the order of the manifest; the threads of the first one are those of the model.
@@ -132,11 +173,9 @@ def open_graphs(
     if bundle.variant(variant).shared_file is not None:
         return _open_shared(bundle, variant, opener, threads)
     m, files, declared = bundle.manifest, bundle.variant(variant).components, all_tensors(bundle.manifest, variant)
-    first_exit = [c.name for c in m.components].index(m.exits[0].component)
     graphs: dict[str, Graph] = {}
-    n_preloaded = len(m.components) if preload else first_exit + 1
     for position, c in enumerate(m.components):
-        load_now = position < n_preloaded
+        load_now = n_preloaded is None or position < n_preloaded
         small = load_now and position > 0 and threads.pool == PRIVATE and c.macs < _SMALL_MACS
         loader = _GraphLoader(bundle, files[c.name].path, c, opener, Threads() if small else threads, declared)
         graphs[c.name] = loader.load() if load_now else LazyGraph(c, declared, threads, loader)
@@ -241,6 +280,10 @@ class LazyGraph:
 
         return BoundCall(call, read)
 
+    def load(self) -> None:
+        """Open the graph now. Raises errors of loading."""
+        self._open()
+
     def _open(self) -> Graph:
         with self._lock:
             if self._graph is None:
@@ -248,18 +291,23 @@ class LazyGraph:
             return self._graph
 
 
-def _choose_variant(bundle: Bundle, backend: str, variant: str) -> tuple[str, Backend]:
-    """Return the requested variant, or the first one that an installed backend runs, and its backend."""
+def _choose_variant(
+    bundle: Bundle, backend: str, variant: str, among: Optional[Sequence[str]] = None
+) -> tuple[str, Backend]:
+    """Return the requested variant, or the first one, here `among` some, that a backend runs, and its backend."""
+    names = list(bundle.manifest.variants) if among is None else among
     if variant != _AUTO:
         bundle.variant(variant)
+        if variant not in names:
+            raise UsageError(f"the variant {variant!r} is not offloaded", f"These are: {', '.join(names)}.")
         if backend not in (_AUTO, variant.split("/")[0]):
             raise UsageError(f"the {backend!r} backend does not run the variant {variant!r}")
         return variant, backend_for(variant.split("/")[0])
-    known = ", ".join(bundle.manifest.variants)
+    known = ", ".join(names)
     problem: EarlyExitError = UsageError(
         f"{bundle.path.name} has no variant for backend {backend!r}", f"It has: {known}."
     )
-    for name in bundle.manifest.variants:
+    for name in names:
         graph_format = name.split("/")[0]
         if backend in (_AUTO, graph_format):
             try:

@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Optional, Union
 
+from .manifest_figures import Certificate as Certificate
+from .manifest_figures import Expected as Expected
+from .manifest_figures import ReachedConfidence as ReachedConfidence
+from .manifest_offload import OffloadSpec as OffloadSpec
 from .records import dataclass
 
 SCHEMA_VERSION = "1.0"  # of bundles that every reader reads
-NEWEST_VERSION = "1.1"  # where a variant has all components in one file, or streams have a policy
+NEWEST_VERSION = "1.1"  # where a variant has all components in one file, or there are `stream` or `offload`
 SHARED_FILE_SUFFIX = ".tflites"  # readers of 1.0 refuse it before they ask for a backend
 MAX_MANIFEST_BYTES = 1 << 20
 DTYPES = ("float32", "int64", "int32", "uint8", "int8", "bool")
@@ -154,53 +158,6 @@ class GraphFile:
     precision: str
     max_abs_error: float
     tolerance: Optional[float]
-
-
-@dataclass(frozen=True)
-class ReachedConfidence:
-    """Confidence of the `n` inputs that reach an exit: the reference for drift tests."""
-
-    n: int
-    confidence_mean: float
-    confidence_std: float
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Figures of an operating point on a named held-out split of `n` examples."""
-
-    split: str
-    n: int
-    accuracy: float
-    exit_shares: tuple[float, ...]
-    mean_exit_depth: float
-    mean_macs: float
-    reached: tuple[Optional[ReachedConfidence], ...]
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """A certified bound on the accuracy drop.
-
-    With probability `confidence`, early exits lose at most `max_accuracy_drop` percentage points on new data.
-
-    Attributes:
-        method: name of the test.
-        confidence: 1 - level of the test.
-        max_accuracy_drop: in percentage points.
-        n: number of examples.
-        worse: examples that only full depth classifies correctly.
-        better: examples that only the cascade classifies correctly.
-        p_value: of the null hypothesis that the drop is larger.
-    """
-
-    method: str
-    confidence: float
-    max_accuracy_drop: float
-    n: int
-    worse: int
-    better: int
-    p_value: float
 
 
 @dataclass(frozen=True)
@@ -371,6 +328,7 @@ class Manifest:
     data: Optional[Data] = None
     devices: dict[str, DeviceSettings] = field(default_factory=dict)
     stream: Optional[Stream] = field(default=None, metadata=LATER)
+    offload: Optional[OffloadSpec] = field(default=None, metadata=LATER)
 
     @property
     def n_early_exits(self) -> int:

@@ -32,6 +32,7 @@ from .manifest import (
     Text,
     Variant,
 )
+from .offload_checks import offload_problem
 from .stream_checks import stream_problem
 
 NAME_RULE = "letters, digits, '.', '_', '-'"
@@ -89,6 +90,9 @@ def _check_names(m: Manifest) -> None:
     names += [key for v in m.variants.values() for key in (*v.operating_points, *v.references)]
     if m.stream is not None:
         names += [name for points in m.stream.operating_points.values() for name in points]
+    if m.offload is not None:
+        names += [i.name for i in m.offload.inputs]
+        names += [name for output in m.offload.outputs for name in (output.logits, output.confidence)]
     for name in names:
         _require(is_name(name), f"{name!r} is not a name ({NAME_RULE})")
     for variant in m.variants:
@@ -105,6 +109,9 @@ def _check_texts(m: Manifest) -> None:
     if m.stream is not None:
         points = [p for named in m.stream.operating_points.values() for p in named.values()]
         texts += [p.expected.split for p in points if p.expected is not None]
+    if m.offload is not None:
+        offloaded = [p for policy in m.offload.variants.values() for p in policy.operating_points.values()]
+        texts += [e.split for p in offloaded for e in (p.link_up, p.link_down) if e is not None]
     for text in texts:
         _require(is_text(text), f"{text!r}: {TEXT_RULE}")
 
@@ -325,6 +332,16 @@ def _check_stream(m: Manifest) -> None:
     _require(problem is None, f"stream.{problem}")
 
 
+def _check_offload(m: Manifest) -> None:
+    problem = offload_problem(m)
+    _require(problem is None, f"offload.{problem}")
+    for variant, policy in (m.offload.variants if m.offload is not None else {}).items():
+        for name, point in policy.operating_points.items():
+            for link, expected in (("link_up", point.link_up), ("link_down", point.link_down)):
+                if expected is not None:
+                    _check_expected(m, f"offload.variants.{variant}.operating_points.{name}.{link}", expected)
+
+
 def _check_files(m: Manifest) -> None:
     for path, file in m.files.items():
         is_plain = len(path) <= _MAX_PATH and _PATH.fullmatch(path) is not None
@@ -349,5 +366,6 @@ _CHECKS = (
     _check_data,
     _check_devices,
     _check_stream,
+    _check_offload,
     _check_files,
 )

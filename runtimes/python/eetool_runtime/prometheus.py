@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 _Sample = tuple[str, Mapping[str, object], Optional[float]]  # suffix of the name, labels, value
 
@@ -39,7 +39,29 @@ def prometheus_text(stats: Mapping[str, Any]) -> str:
         ("p", "Two-sided p-value of that difference."),
     ):
         family(f"confidence_drift_{field}", "gauge", text, _drift(points, field))
+    if "offload" in stats:
+        _add_link(family, stats["offload"])
     return "\n".join(lines) + "\n"
+
+
+def _add_link(family: Callable[..., None], link: Mapping[str, Any]) -> None:
+    """Add the figures of a link to a server."""
+
+    def each(label: str, counts: Mapping[str, Any]) -> Iterator[_Sample]:
+        return (("", {label: name}, count) for name, count in counts.items())
+
+    up = {"server": link["server"], "served_model": link["model"]}
+    family("offload_link_up", "gauge", "1 while requests are sent.", iter([("", up, float(link["link"] == "up"))]))
+    inputs = each("outcome", link["inputs"])
+    family("offload_inputs_total", "counter", "Inputs that reached the cut, by what became of them.", inputs)
+    family("offload_failures_total", "counter", "Requests that failed, by kind.", each("kind", link["failures"]))
+    for name, text in (("requests", "Requests."), ("times_opened", "Times that the link was given up.")):
+        family(f"offload_{name}_total", "counter", text, iter([("", {}, link[name])]))
+    sizes = {"sent": link["bytes_sent"], "received": link["bytes_received"]}
+    family("offload_bytes_total", "counter", "Bytes of requests and replies.", each("direction", sizes))
+    trips = link["round_trip_ms"] or {}
+    quantiles = {quantile: trips.get(field) for quantile, field in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))}
+    family("offload_round_trip_ms", "gauge", "Milliseconds per answered request.", each("quantile", quantiles))
 
 
 def _by_exit(points: Any) -> Iterator[_Sample]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
+
+DEVICE, SERVER = "device", "server"
 
 
 class Result:
@@ -13,10 +17,15 @@ class Result:
         confidence: at this exit, in [0, 1].
         logits: float32 (classes,).
         latency_ms: duration of the call.
-        gated: False where a deadline ended the call before any gate fired; the result is the deepest exit reached.
+        gated: False where a deadline, or a server that did not answer, ended the call before any gate fired; the result
+            is the deepest exit reached.
+        where: `device` or `server`: what computed this exit.
+        offload: None where no server was needed; `ok` where one answered. Else why none did: `timeout`; `refused` for
+            any other failure; `open`, because the last requests failed; `skipped`, because this input was not to be
+            sent.
     """
 
-    __slots__ = ("_labels", "_temperature", "confidence", "exit", "gated", "latency_ms", "logits")
+    __slots__ = ("_labels", "_temperature", "confidence", "exit", "gated", "latency_ms", "logits", "offload", "where")
 
     def __init__(
         self,
@@ -27,12 +36,16 @@ class Result:
         labels: tuple[str, ...],
         latency_ms: float,
         gated: bool = True,
+        where: str = DEVICE,
+        offload: Optional[str] = None,
     ) -> None:
         self.exit = exit_index
         self.confidence = confidence
         self.logits = logits
         self.latency_ms = latency_ms
         self.gated = gated
+        self.where = where
+        self.offload = offload
         self._temperature = temperature
         self._labels = labels
 
@@ -53,6 +66,7 @@ class Result:
 
     def __repr__(self) -> str:
         flag = "" if self.gated else ", gated=False"
+        flag += "" if self.where == DEVICE else f", where={self.where!r}"
         return f"Result(label={self.label!r}, exit={self.exit}, confidence={self.confidence:.4f}{flag})"
 
 
