@@ -95,7 +95,7 @@ class Models:
             made = self._sessions[model].run(outputs, inputs)
         except Exception as error:
             return Refusal(400, "INVALID_ARGUMENT", str(error)[:200])
-        answer = model, dict(zip(outputs, made, strict=True))
+        answer = model, dict(zip(outputs, made))
         return answer if self.behaviour.change is None else self.behaviour.change(*answer)
 
 
@@ -104,18 +104,25 @@ class InferenceServer:
 
     Attributes:
         url: of the server.
-        port: on 127.0.0.1.
+        port: where it listens.
         behaviour: what it does.
     """
 
-    def __init__(self, repository: Path, protocol: str = "grpc", tls: Tls | None = None, port: int = 0) -> None:
-        """Serve the models of `repository`; `protocol` is `grpc` or `http`."""
+    def __init__(
+        self,
+        repository: Path,
+        protocol: str = "grpc",
+        tls: Tls | None = None,
+        port: int = 0,
+        host: str = "127.0.0.1",
+    ) -> None:
+        """Serve the models of `repository` at an address; `protocol` is `grpc` or `http`."""
         self.behaviour = Behaviour()
         models = Models(repository, self.behaviour)
         start = _start_grpc if protocol == "grpc" else _start_http
-        self.port, self._stop = start(models, tls, port)
-        host = "127.0.0.1" if tls is None else "localhost"
-        self.url = f"{protocol}{'' if tls is None else 's'}://{host}:{self.port}"
+        self.port, self._stop = start(models, tls, host, port)
+        named = host if tls is None else "localhost"
+        self.url = f"{protocol}{'' if tls is None else 's'}://{named}:{self.port}"
 
     def close(self) -> None:
         """Stop, and break all connections."""
@@ -130,7 +137,7 @@ class InferenceServer:
         self.close()
 
 
-def _start_grpc(models: Models, tls: Tls | None, port: int) -> tuple[int, Callable[[], None]]:
+def _start_grpc(models: Models, tls: Tls | None, host: str, port: int) -> tuple[int, Callable[[], None]]:
     import grpc
 
     from eetool_runtime.offload.inference_messages import CLASSES, METHODS, PACKAGE, SERVICE
@@ -153,7 +160,7 @@ def _start_grpc(models: Models, tls: Tls | None, port: int) -> tuple[int, Callab
         check(context, request.model_name)
         inputs = {
             tensor.name: np.frombuffer(raw, NUMPY[tensor.datatype]).reshape(tuple(tensor.shape))
-            for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+            for tensor, raw in zip(request.inputs, request.raw_input_contents)
         }
         answer = models.run(request.model_name, inputs, [output.name for output in request.outputs])
         if isinstance(answer, Refusal):
@@ -174,7 +181,7 @@ def _start_grpc(models: Models, tls: Tls | None, port: int) -> tuple[int, Callab
         for name, handler in handlers.items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(f"{PACKAGE}.{SERVICE}", rpcs),))
-    address = f"127.0.0.1:{port}"
+    address = f"{host}:{port}"
     if tls is None:
         bound = server.add_insecure_port(address)
     else:
@@ -188,11 +195,11 @@ def _start_grpc(models: Models, tls: Tls | None, port: int) -> tuple[int, Callab
     return bound, lambda: server.stop(None).wait() and None
 
 
-def _start_http(models: Models, tls: Tls | None, port: int) -> tuple[int, Callable[[], None]]:
+def _start_http(models: Models, tls: Tls | None, host: str, port: int) -> tuple[int, Callable[[], None]]:
     class Handler(_Handler):
         served = models
 
-    server = _Server(("127.0.0.1", port), Handler)
+    server = _Server((host, port), Handler)
     server.context = None if tls is None else server_context(tls)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -234,12 +241,8 @@ class _Server(ThreadingHTTPServer):
     def break_connections(self) -> None:
         """Break all connections at once, as the end of a process does."""
         for connection in list(self._open):
-            connection.close() if self.context is not None else _shut(connection)
-
-
-def _shut(connection: Any) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -108,10 +108,10 @@ def _open_model(
     component_ms = measured.component_latency_ms if measured is not None and matches else None
     if offload is None:
         return Model(bundle, name, graphs, granted, component_ms=component_ms), component_ms
-    from .offload.connect import make_client
+    from .offload.connect import open_client
     from .offload.model import OffloadingModel
 
-    client = make_client(offload)
+    client = open_client(offload)
     model = OffloadingModel(bundle, name, graphs, granted, offload=offload, client=client, component_ms=component_ms)
     return model, component_ms
 

@@ -8,7 +8,8 @@ docs/offload.md is normative. Nothing here is imported by a model without `offlo
 library, over gRPC the extra `eetool-runtime[offload]`.
 """
 
+from .connect import open_client
 from .errors import OffloadError
 from .options import Offload
 
-__all__ = ["Offload", "OffloadError"]
+__all__ = ["Offload", "OffloadError", "open_client"]

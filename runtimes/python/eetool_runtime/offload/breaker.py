@@ -28,6 +28,7 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._failures = 0
         self._wait_s = FIRST_WAIT_S
+        self._is_shut = False
 
     @property
     def is_open(self) -> bool:
@@ -53,10 +54,17 @@ class CircuitBreaker:
             self._open()
 
     def probe_succeeded(self) -> None:
-        """Record that the server is ready: requests may be sent again."""
+        """Record that the server is ready: where requests were held back, they may be sent again."""
         with self._lock:
-            self._failures = 0
-            self.opened.clear()
+            if self.opened.is_set() and not self._is_shut:
+                self._failures = 0
+                self.opened.clear()
+
+    def shut(self) -> None:
+        """Open for good."""
+        with self._lock:
+            self._is_shut = True
+            self.opened.set()
 
     def next_wait_s(self) -> float:
         """Return how long to wait before the next probe; the one after it is then twice as long."""

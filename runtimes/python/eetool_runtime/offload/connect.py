@@ -7,7 +7,7 @@ from .client import InferenceClient
 from .options import Offload
 
 
-def make_client(offload: Offload) -> InferenceClient:
+def open_client(offload: Offload) -> InferenceClient:
     """Return a client that is not connected yet.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
@@ -9,9 +10,10 @@ from typing import Callable, Optional
 
 from .breaker import CircuitBreaker
 from .client import InferenceClient
-from .errors import BUSY, CLIENT_ERROR, OffloadError, ServerRefused
+from .errors import BUSY, CLIENT_ERROR, UNREACHABLE, OffloadError, ServerRefused
 
 PROBE_TIMEOUT_S = 5.0
+_LOGGER = logging.getLogger("eetool_runtime")
 
 
 class LinkKeeper:
@@ -32,6 +34,7 @@ class LinkKeeper:
         self._process = os.getpid()
         self._jobs: deque[Callable[[], object]] = deque()
         self._wake = threading.Condition()
+        self._probing = threading.RLock()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="eetool-offload", daemon=True)
 
@@ -58,7 +61,7 @@ class LinkKeeper:
         with self._wake:
             self._stopped = True
             self._wake.notify()
-        self._breaker.probe_failed()
+        self._breaker.shut()
         self._client.close()
 
     @property
@@ -72,19 +75,23 @@ class LinkKeeper:
         Raises:
             OffloadError: it is not.
         """
-        self.probes += 1
-        try:
-            if not self._client.ready(self._model, timeout_s):
-                raise ServerRefused(BUSY, f"the server is there, but its model {self._model!r} is not ready")
-        except OffloadError as error:
-            self.last_problem = error
-            self._breaker.probe_failed()
-            raise
-        self.last_problem = None
-        self._breaker.probe_succeeded()
+        with self._probing:
+            if self._stopped:
+                raise ServerRefused(UNREACHABLE, "the connection to the server was closed")
+            self.probes += 1
+            try:
+                if not self._client.ready(self._model, timeout_s):
+                    raise ServerRefused(BUSY, f"the server is there, but its model {self._model!r} is not ready")
+            except OffloadError as error:
+                self._not_ready(error)
+                raise
+            self.last_problem = None
+            self._breaker.probe_succeeded()
 
     def _run(self) -> None:
-        self._probe()
+        with self._probing:
+            if not self.probes:  # `check` may have been first
+                self._probe()
         while True:
             with self._wake:
                 while not (self._stopped or self._jobs or self._breaker.is_open):
@@ -95,7 +102,7 @@ class LinkKeeper:
                 if job is None and self._wait_for_probe():
                     continue
             if job is not None:
-                job()
+                _run_job(job)
             else:
                 self._probe()
 
@@ -110,5 +117,17 @@ class LinkKeeper:
         except OffloadError:
             pass  # kept in last_problem
         except Exception as error:  # a client is code of several libraries; the thread has to live on
-            self.last_problem = ServerRefused(CLIENT_ERROR, f"the client failed: {type(error).__name__}")
+            self._not_ready(ServerRefused(CLIENT_ERROR, f"the client failed: {type(error).__name__}"))
+
+    def _not_ready(self, problem: OffloadError) -> None:
+        self.last_problem = problem
+        with self._wake:
             self._breaker.probe_failed()
+            self._wake.notify()
+
+
+def _run_job(job: Callable[[], object]) -> None:
+    try:
+        job()
+    except Exception as error:  # a call that needs what the job makes raises it again
+        _LOGGER.warning("in the background: %s", error)
