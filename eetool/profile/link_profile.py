@@ -106,7 +106,8 @@ def _require_ready(client: InferenceClient, model: str, server: str) -> None:
         ready, problem = False, error.message
     if not ready:
         raise MissingError(
-            f"{server} does not serve {model}: {problem}", "Start the server with the folder of `--repository`."
+            f"{server} does not serve {model}: {problem}",
+            "Start it with the folder of models that `eetool export` wrote.",
         )
 
 

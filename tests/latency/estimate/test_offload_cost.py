@@ -1,5 +1,6 @@
 """Charging of a server: what leaves on the device costs what it did, what is sent costs the wait."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eetool.latency.estimate.cascade_cost import CachePenalty, CascadeCosts, layout_of_manifest
-from eetool.latency.estimate.link import CallTimes, offload_call, percentiles
+from eetool.latency.estimate.link import SCHEMA, CallTimes, Link, invalid_link, offload_call, percentiles
 from eetool.latency.estimate.offload_cost import OffloadCall, with_server
+from eetool.records import read_record
 from eetool_runtime import open_bundle
 from eetool_runtime.execution_plan import plan_steps
 from tests.helpers.tiny_bundle import write_tiny_bundle
 
+GOLDEN = Path(__file__).parents[2] / "golden/link-1.json"
 NOTHING = frozenset[int]()
 Gates = tuple[float | None, ...]
 COST = st.floats(0, 100)
@@ -125,3 +128,24 @@ def test_offload_call_is_the_mean_of_the_measured_calls() -> None:
 def test_percentiles_of_nothing_are_unknown() -> None:
     assert percentiles([]) is None
     assert percentiles([3.0]) == percentiles([3.0, 3.0])
+
+
+def test_link_golden_is_read_and_charged() -> None:
+    link = read_record(Link, GOLDEN, SCHEMA)
+    assert invalid_link(link) is None
+    assert offload_call(link.one_input, 40) == OffloadCall(pytest.approx((11.8 + 12.4 + 31.0 + 40) / 4), 0.25)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ((), "no times"),
+        ((CallTimes(1, None, None, 1, ()),), "no times"),
+        ((CallTimes(1, 1, 1, 1, (-1.0,)),), "no milli"),
+    ],
+    ids=str,
+)
+def test_invalid_link_without_usable_times_is_told(sizes: tuple[CallTimes, ...], words: str) -> None:
+    problem = invalid_link(replace(read_record(Link, GOLDEN, SCHEMA), sizes=sizes))
+    assert problem is not None
+    assert words in problem
