@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eetool.data.source import Source
     from eetool.export.offload.costs_file import OffloadForecast
     from eetool.latency.estimate.link import Link
-    from eetool.latency.estimate.offload_cost import OffloadCall, OffloadCosts
+    from eetool.latency.estimate.offload_cost import CallCharge, OffloadCosts
     from eetool.model.goals import TuningGoals
     from eetool.tune.device_costs import DeviceCosts
     from eetool_runtime import Bundle
@@ -173,7 +173,7 @@ def _prices(together: "OffloadCosts", max_share: float | None) -> "list[OffloadC
     return [replace(together, price=price * whole) for price in PRICES]
 
 
-def _asked(link: "Link", unit: str, timeout_ms: float) -> "OffloadCall":
+def _asked(link: "Link", unit: str, timeout_ms: float) -> "CallCharge":
     """Return the mean cost of asking the server, in the unit of the costs on the device."""
     from eetool.latency.estimate.link import offload_call
 
