@@ -47,6 +47,7 @@ def offload_text(offload: "OffloadTuning") -> list[Any]:
             "warning: the Wi-Fi interface saved power during the measurement, which delays answers: "
             "`sudo iw dev INTERFACE set power_save off`, then measure the link again"
         )
+    lines += [f"warning: with the server: {line}" for line in offload.warnings]
     return [head, table({"point": "left", **dict.fromkeys(right, "right")}, rows), *lines]
 
 
