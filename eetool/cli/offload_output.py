@@ -53,7 +53,7 @@ def offload_text(offload: "OffloadTuning") -> list[Any]:
 
 def sent_text(count: int | None) -> str:
     """Return a number of bytes, which the lengths of inputs may decide."""
-    return "bytes as the input is long" if count is None else f"{count:,} B"
+    return "a varying number of bytes" if count is None else f"{count:,} B"
 
 
 def _row(name: str, choice: "OffloadChoice", offload: "OffloadTuning") -> tuple[str, ...]:
