@@ -1,6 +1,6 @@
 """Result of `eetool export`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,8 @@ from eetool.cli.output import CommandResult, table
 
 if TYPE_CHECKING:
     from eetool.export.bundle_export import ExportedBundle
+    from eetool.export.offload.cut import Cut
+    from eetool.export.offload.export import OffloadExport
     from eetool.export.single_file.export import SingleFile
     from eetool_runtime.manifest import Manifest
 
@@ -43,6 +45,76 @@ def single_file_result(target: Path, exported: "SingleFile") -> CommandResult:
     ]
     document = {"output": str(target), "layout": "single", "size_bytes": exported.size_bytes, "exits": exits}
     return CommandResult("export/1", document, text)
+
+
+def offload_result(target: Path, exported: "OffloadExport") -> CommandResult:
+    """Return a server's model, what travels to it, and the parity of every exit behind the cut."""
+    spec, cut = exported.spec, exported.cut
+    sent_bytes = cut.wire_bytes(spec.wire)
+    exits = [
+        {"exit": output.exit, "max_abs_error": parity.max_abs_error, "tolerance": parity.tolerance}
+        for output, parity in zip(spec.outputs, exported.parities, strict=True)
+    ]
+    document = {
+        "output": str(target),
+        "layout": "offload",
+        "after_exit": spec.after_exit,
+        "wire": spec.wire,
+        "model": spec.model,
+        "folder": str(exported.model),
+        "size_bytes": exported.size_bytes,
+        "sent_bytes": sent_bytes,
+        "macs_behind": cut.macs_behind,
+        "inputs": [vars(one) for one in spec.inputs],
+        "exits": exits,
+        "same_decisions": exported.same_decisions,
+    }
+    rows = [(one.tensor, one.dtype, "–" if one.scale is None else f"{one.scale:.3g}") for one in spec.inputs]
+    same = ", ".join(f"{name} {100 * share:.4g} %" for name, share in exported.same_decisions.items())
+    where = "before everything" if spec.after_exit is None else f"behind exit {spec.after_exit}"
+    text = [
+        table({"sent": "left", "as": "left", "scale": "right"}, rows),
+        f"cut {where}: {_bytes(sent_bytes)} per input are sent, {cut.macs_behind / 1e6:.2f} M MACs lie behind",
+        f"samples with the decisions of the device alone: {same}",
+        "every exit behind the cut proved equal to the components on what they receive",
+        f"wrote {exported.model}, {exported.size_bytes / 1024:.0f} KiB: the server's model",
+        f"wrote {target}: it asks {spec.model}",
+    ]
+    return CommandResult("export/1", document, text)
+
+
+def cuts_result(cuts: "Sequence[Cut]") -> CommandResult:
+    """Return where a cascade can be cut: what each cut sends, and what lies behind it."""
+    from eetool_runtime.manifest_offload import WIRES
+
+    documents = [
+        {
+            "offload": cut.name,
+            "tensors": list(cut.tensors),
+            "sent_bytes": {wire: cut.wire_bytes(wire) for wire in WIRES},
+            "macs_behind": cut.macs_behind,
+        }
+        for cut in cuts
+    ]
+    rows = [
+        (
+            cut.name,
+            ", ".join(cut.tensors),
+            *(_bytes(cut.wire_bytes(wire)) for wire in WIRES),
+            f"{cut.macs_behind / 1e6:.2f} M",
+        )
+        for cut in cuts
+    ]
+    right = (*(f"sent as {wire}" for wire in WIRES), "MACs behind")
+    text = [
+        table({"--offload": "left", "tensors": "left", **dict.fromkeys(right, "right")}, rows),
+        "per input; `eetool export … --offload CUT --wire WIRE --repository DIR` makes one",
+    ]
+    return CommandResult("export/1", {"layout": "cuts", "cuts": documents}, text)
+
+
+def _bytes(count: int | None) -> str:
+    return "depends on the input" if count is None else f"{count:,} B"
 
 
 def _components(manifest: "Manifest", variant: str, relative_rms: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Files of a bundle besides its graphs: arrays, goals, fingerprints of examples, and the manifest that hashes all."""
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,13 @@ def bundle_name(path: Path) -> str:
     """Return the name of the bundle at `path`, with a hyphen for characters that a manifest does not allow."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removesuffix(".eebundle"))
     return plain.strip("._-")[:128] or "bundle"
+
+
+def copy_files(bundle: Bundle, folder: Path) -> None:
+    """Copy every file that a bundle lists, without its manifest, to `folder`."""
+    for relative in bundle.manifest.files:
+        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.file(relative), folder / relative)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

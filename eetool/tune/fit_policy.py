@@ -60,6 +60,7 @@ def fit_policy(
     score: str = MAX_SOFTMAX,
     progress: Progress = SILENT,
     earlier: EarlierFit | None = None,
+    held: LabelledLogits | None = None,
 ) -> TuningResult:
     """Fit a policy on the temperature and threshold splits of `source`, proved to be those that `data` records.
 
@@ -75,6 +76,7 @@ def fit_policy(
         score: gate score.
         progress: observer.
         earlier: fit of the same goals on another variant; goals that cannot be kept become warnings.
+        held: outputs for the held-out examples, see `predict_held_out`, where they are known already.
 
     Raises:
         ArtefactError: the model records no such data, or no certificate split for a certificate.
@@ -83,7 +85,7 @@ def fit_policy(
     certificate = None
     if goals.certify is not None:
         certificate = _predict_split(source, CERTIFICATE, data, answers_of, progress)
-    held = predict_held_out(source, data, answers_of, progress)
+    held = predict_held_out(source, data, answers_of, progress) if held is None else held
     method = goals.calibration or TEMPERATURE_SCALING
     points = PointFit(held, costs, macs, score, method, goals.standard_errors)
     fit = _GoalFit(points, held, costs, macs, goals, score, earlier)

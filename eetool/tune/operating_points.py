@@ -182,7 +182,7 @@ class PointFit:
         full = float(self.problem.correct[-1].mean())
         for name, (thresholds, drop) in self.cross_fit.fit(choose).items():
             accuracy = min(max(full - drop.points / 100, 0.0), 1.0)
-            expected = replace(_expected(self.problem, self.macs, thresholds, HELD_OUT), accuracy=accuracy)
+            expected = replace(expected_figures(self.problem, self.macs, thresholds, HELD_OUT), accuracy=accuracy)
             points[name], self.expected_drops[name] = OperatingPoint(thresholds, expected), drop
         return points
 
@@ -252,7 +252,7 @@ def certified_point(
             f"{more}, if they are like these. Or promise a larger --max-accuracy-drop: {problem.n} examples prove no "
             f"less than {round_up(least_promise(problem.n, promise.confidence))}, even where they lose nothing.",
         )
-    expected = _expected(problem, macs, result.thresholds, CERTIFICATE)
+    expected = expected_figures(problem, macs, result.thresholds, CERTIFICATE)
     return OperatingPoint(result.thresholds, expected, result.certificate)
 
 
@@ -287,7 +287,8 @@ def mean_costs(tuned: TuningResult, costs: CascadeCosts) -> dict[str, float]:
     }
 
 
-def _expected(problem: ThresholdProblem, macs: CascadeCosts, thresholds: Thresholds, split: str) -> Expected:
+def expected_figures(problem: ThresholdProblem, macs: CascadeCosts, thresholds: Thresholds, split: str) -> Expected:
+    """Return the figures of thresholds on the examples of `problem` themselves, called `split`."""
     taken = exits_taken(problem.confidences, thresholds)
     exits = len(problem.confidences)
     counts = np.bincount(taken, minlength=exits)

@@ -1,6 +1,7 @@
 """Outputs of a model for held-out examples, from torch or from the runtime."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from eetool.data.views import Views, inputs_by_name
 from eetool.errors import ArtefactError
 from eetool.progress import Advance
 from eetool.tune.calibration import Calibration
-from eetool_runtime import Model
+from eetool_runtime import Bundle
 
 # Maps examples (n, …) to logits of every exit (exits, n, classes) and learned confidences (early exits, n).
 Answers = Callable[[np.ndarray | Views], tuple[np.ndarray, np.ndarray | None]]
@@ -48,7 +49,18 @@ def _require_finite(logits: np.ndarray, first: int) -> None:
         )
 
 
-def runtime_answers(model: Model, calibration: Calibration) -> Answers:
+class EveryExit(Protocol):
+    """A model that computes all exits, such as `eetool_runtime.Model`."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """Bundle of the model."""
+
+    def every_exit(self, inputs: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return logits (n, classes) and confidence (n,) of every exit for inputs (n, …) by name."""
+
+
+def runtime_answers(model: EveryExit, calibration: Calibration) -> Answers:
     """Return a function that computes outputs by the runtime, without the calibration of confidences."""
     exits = range(len(model.bundle.manifest.exits))
 

@@ -2,15 +2,33 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from eetool.cli.artefact_arguments import SourceType
-from eetool.cli.export_output import bundle_result, single_file_result
-from eetool.cli.options import CHECKPOINT, PROFILE, force_option, named_option, output_option
+from eetool.cli.artefact_arguments import ArtefactType, SourceType, command_name
+from eetool.cli.export_output import bundle_result, cuts_result, offload_result, single_file_result
+from eetool.cli.options import PATH, PROFILE, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
+
+if TYPE_CHECKING:
+    from eetool.api.exported_bundle import ExportOrder
+
+_LIST_CUTS = "list"  # value of --offload without a value
+
+
+class _ExportedModel(ArtefactType):
+    """Path of a model.pt, or with --offload of a bundle as well."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from eetool.cli.artefact_hints import check_artefact
+
+        path = Path(str(value))
+        offload = ctx is not None and ctx.get_parameter_source("offload") is ParameterSource.COMMANDLINE
+        check_artefact(path, ("checkpoint", "bundle") if offload else self.wanted, command_name(ctx), self.takes)
+        return path
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,9 @@ class ExportRequest:
     simplify: bool
     reference: bool
     default: str | None
+    offload: str | None
+    wire: str | None
+    repository: Path | None
     named: tuple[str, ...]
     force: bool
 
@@ -39,7 +60,7 @@ class ExportRequest:
 
 
 @verb_with_request(ExportRequest)
-@click.argument("model", type=CHECKPOINT)
+@click.argument("model", type=_ExportedModel(("checkpoint",), ".pt"))
 @output_option("The bundle or file.  [MODEL with the suffix .eebundle, or .onnx for a single file]")
 @click.option(
     "--format", "formats", type=click.Choice(["onnx", "tflite"]), multiple=True, default=("onnx",), show_default=True
@@ -84,12 +105,30 @@ class ExportRequest:
 @click.option("--simplify/--no-simplify", default=True, help="Run onnxsim over every ONNX graph.")
 @click.option("--reference/--no-reference", default=True, help="Include the graphs that `bench` compares with.")
 @click.option("--default", default=None, metavar="NAME", help="Operating point in use after loading.  [that of MODEL]")
+@click.option(
+    "--offload",
+    is_flag=False,
+    flag_value=_LIST_CUTS,
+    is_eager=True,
+    metavar="K|input",
+    help="Also export what lies behind exit K for a server, or all of it.  [without a value: print all cuts]",
+)
+@click.option("--wire", type=click.Choice(["fp32", "fp16", "uint8"]), help="With --offload: precision of what is sent.")
+@click.option("--repository", type=PATH, metavar="DIR", help="With --offload: folder of the server's models.")
 @named_option
 @force_option
 def export(request: ExportRequest) -> CommandResult:
-    """Split MODEL, a model.pt, into components and write a bundle; each component is proved equal to the model."""
+    """Split MODEL, a model.pt, into components and write a bundle; each component is proved equal to the model.
+
+    With --offload MODEL may be a bundle too. What lies behind exit K becomes one ONNX graph in --repository, in the
+    layout that Triton and OpenVINO Model Server read, and the bundle names it. `--offload` alone prints what can be cut
+    off, and how many bytes would be sent.
+    """
     from eetool.errors import UsageError
 
+    if request.offload is not None or request.wire is not None or request.repository is not None:
+        _check_offload(request)
+        return _list_cuts(request) if request.offload == _LIST_CUTS else _export_offload(request)
     if request.profile is not None and request.merge != "auto":
         raise UsageError("--profile is what --merge auto decides by", "Give both, or neither.")
     if request.layout == "single":
@@ -103,10 +142,17 @@ def _export_bundle(request: ExportRequest) -> CommandResult:
 
     target = request.output or request.model.with_suffix(".eebundle")
     check_output(target, request.force, directory=True)
-    from eetool.api.exported_bundle import ExportOrder, export_model
+    from eetool.api.exported_bundle import export_model
+
+    exported = export_model(_order(request, target), TerminalProgress(stages=True))
+    return bundle_result(target, exported, request.precisions)
+
+
+def _order(request: ExportRequest, target: Path) -> "ExportOrder":
+    from eetool.api.exported_bundle import ExportOrder
     from eetool.model.checkpoint import load_checkpoint
 
-    order = ExportOrder(
+    return ExportOrder(
         load_checkpoint(request.model, request.named),
         target,
         request.variants,
@@ -119,7 +165,53 @@ def _export_bundle(request: ExportRequest) -> CommandResult:
         request.default,
         request.force,
     )
-    return bundle_result(target, export_model(order, TerminalProgress(stages=True)), request.precisions)
+
+
+def _check_offload(request: ExportRequest) -> None:
+    from eetool.errors import UsageError
+
+    if request.offload is None:
+        raise UsageError("--wire and --repository are of a model for a server", "Give --offload K as well.")
+    if request.layout == "single":
+        raise UsageError("--layout single is one graph, and --offload cuts it", "Leave out one of them.")
+    if request.offload == _LIST_CUTS:
+        return
+    missing = [name for name in ("wire", "repository") if getattr(request, name) is None]
+    if missing:
+        example = " ".join({"wire": "--wire fp16", "repository": "--repository models"}[name] for name in missing)
+        raise UsageError(f"--offload {request.offload} also takes {' and '.join(f'--{n}' for n in missing)}", example)
+    source = click.get_current_context().get_parameter_source
+    of_components = ("formats", "precisions", "judge_speed", "merge", "profile", "simplify", "reference", "default")
+    given = [name for name in of_components if source(name) is ParameterSource.COMMANDLINE]
+    if request.model.is_dir() and given:
+        option = {"formats": "format", "precisions": "precision"}.get(given[0], given[0].replace("_", "-"))
+        raise UsageError(f"a bundle has its components already, so --{option} has no use", f"Leave out --{option}.")
+
+
+def _export_offload(request: ExportRequest) -> CommandResult:
+    from eetool.api.offloaded_bundle import OffloadRequest, check_offload_output, offload_bundle, offload_checkpoint
+
+    assert request.offload is not None
+    assert request.wire is not None
+    assert request.repository is not None
+    wanted = OffloadRequest(
+        request.offload, request.wire, request.repository, request.output, request.calibration_data, request.force
+    )
+    check_offload_output(request.model, wanted)
+    progress = TerminalProgress(stages=True)
+    target = request.output or request.model.with_suffix(".eebundle")
+    if request.model.is_dir():
+        return offload_result(request.output or request.model, offload_bundle(request.model, wanted, progress))
+    return offload_result(target, offload_checkpoint(_order(request, target), wanted, progress))
+
+
+def _list_cuts(request: ExportRequest) -> CommandResult:
+    from eetool.api.offloaded_bundle import bundle_cuts, checkpoint_cuts
+
+    if request.model.is_dir():
+        return cuts_result(bundle_cuts(request.model))
+    order = _order(request, request.model.with_suffix(".eebundle"))
+    return cuts_result(checkpoint_cuts(order, TerminalProgress(stages=True)))
 
 
 def _check_single_file(request: ExportRequest) -> None:

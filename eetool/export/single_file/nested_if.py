@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
+from eetool.graphs.onnx_rename import rename_tensors
+
 LOGITS, EXIT, CONFIDENCE = OUTPUTS = ("logits", "exit", "confidence")
 # Readers of protocol buffers refuse more than 100 nested messages; every `If` adds three.
 MAX_EARLY_EXITS = 30
@@ -41,24 +43,8 @@ def prefix_names(graph: GraphProto, name: str, shared: frozenset[str], bound: di
         if copy.input[i].name in bound:
             copy.initializer.append(bound[copy.input[i].name])
             del copy.input[i]
-    _rename(copy, name, shared)
+    rename_tensors(copy, lambda tensor: tensor if tensor in shared else f"{name}/{tensor}")
     return copy
-
-
-def _rename(graph: GraphProto, prefix: str, shared: frozenset[str]) -> None:
-    def new(name: str) -> str:
-        return f"{prefix}/{name}" if name and name not in shared else name
-
-    sparse = [part for s in graph.sparse_initializer for part in (s.values, s.indices)]
-    for item in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *sparse):
-        item.name = new(item.name)
-    for node in graph.node:
-        node.name = new(node.name)
-        node.input[:] = [new(name) for name in node.input]
-        node.output[:] = [new(name) for name in node.output]
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                _rename(inner, prefix, shared)
 
 
 def nest_stages(stages: Sequence[ConditionalStage], inputs: Sequence[ValueInfoProto], classes: int) -> GraphProto:
