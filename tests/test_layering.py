@@ -341,16 +341,24 @@ def foreign_packages(path: str, source: str) -> set[str]:
 
 
 def test_runtime_imports_numpy_only() -> None:
-    with_pillow = {f"{RUNTIME}{name}.py" for name in ("image_files", "pixel_conversion")}  # the extra `image`
+    extras = {
+        "image": ({"PIL"}, ("image_files", "pixel_conversion")),
+        "offload": ({"grpc", "google"}, ("offload/grpc_client", "offload/inference_messages")),
+    }
+    allowed = {f"{RUNTIME}{name}.py": packages for packages, names in extras.values() for name in names}
     for path, source in SOURCES.items():
         if path.startswith(RUNTIME) and not path.startswith(BACKENDS):
-            extra = {"PIL"} if path in with_pillow else set()
-            assert foreign_packages(path, source) <= {"numpy", "eetool_runtime", *extra}, path
+            assert foreign_packages(path, source) <= {"numpy", "eetool_runtime", *allowed.get(path, ())}, path
     at_once = import_graph(SOURCES, without_functions)
     start = {module for module in at_once if package_of(module) == "eetool_runtime"} - {
-        module_name(path) for path in with_pillow
+        module_name(path) for path in allowed
     }
-    assert not [module for module in start if "PIL" in reachable(at_once, module)]
+    assert not [module for module in start if reachable(at_once, module) & {"PIL", "grpc", "google"}]
+
+
+def test_runtime_without_a_server_imports_nothing_of_offloading() -> None:
+    at_once = import_graph(SOURCES, without_functions)
+    assert not [m for m in reachable(at_once, "eetool_runtime") if m.startswith("eetool_runtime.offload.")]
 
 
 def test_measure_imports_numpy_and_runtime_only() -> None:

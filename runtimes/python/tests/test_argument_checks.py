@@ -159,7 +159,7 @@ def wrong() -> Iterator[tuple[str, Any, type[ee.EarlyExitError], str]]:
     yield from [("load pool", junk, UsageError, "pool") for junk in (None, 3, [], np.ones(2))]
     yield from [("load variant", junk, UsageError, "variant") for junk in (None, 3, [], np.ones(2))]
     yield from [("load backend", junk, UsageError, "backend") for junk in (None, 3, {}, np.ones(2))]
-    yield from [("load preload", junk, UsageError, "preload") for junk in (None, "no", np.ones(2), 2)]
+    yield from [("load preload", junk, UsageError, "preload") for junk in ("no", np.ones(2), 2)]
     yield from [("recent_ms", junk, UsageError, "calls must be") for junk in (None, "5", 0, -1, 2.5, np.ones(2))]
     yield from [("variant", junk, UsageError, "has no variant") for junk in (None, [], ENDLESS)]
     yield from [("recheck", junk, UsageError, "file") for junk in (None, [], "nothing.onnx")]

@@ -40,7 +40,6 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # a new channel makes a new connection
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 _TLS_WORDS = ("CERTIFICATE_VERIFY_FAILED", "Peer name", "Hostname Verification", "handshake", "SSL", "TLS")
