@@ -17,7 +17,7 @@ import eetool_measure
 import eetool_runtime
 
 ROOT = Path(__file__).parents[1]
-MAX_RUNTIME_BYTES = 150_000  # see docs/decisions/0020
+MAX_RUNTIME_BYTES = 200_000  # see docs/decisions/0020 and 0062
 HW_PROFILES = sorted((ROOT / "hw_profiles").glob("*.json"))
 PLACES = (ROOT, ROOT / "runtimes/python", ROOT / "runtimes/measure")
 

@@ -1,12 +1,12 @@
 """Tuning of a checkpoint or a bundle: costs on a device, the fit, and the file that is written."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eetool.api.arguments import Data, as_source
+from eetool.api.offload_tuning import LinkOrder, OffloadTuning, keep_server, read_link, tune_offload
 from eetool.errors import ArtefactError, OutputError, UsageError
 from eetool.progress import Progress
 
@@ -41,6 +41,7 @@ class TuningOrder:
         references: code that a checkpoint may be built with.
         force: replace an existing output, or an earlier policy.
         check_table: correct the table of this machine by a check of a few seconds first.
+        link: measured link to a server, for a bundle that asks one.
     """
 
     model: "Path | Checkpoint"
@@ -55,6 +56,7 @@ class TuningOrder:
     references: tuple[str, ...] = ()
     force: bool = False
     check_table: bool = False
+    link: LinkOrder | None = None
 
     @property
     def target(self) -> Path | None:
@@ -89,6 +91,7 @@ class TunedModel:
         result: calibration, operating points, diagnoses, and goals that were not kept.
         device_costs: costs on the device that thresholds minimise; None for MACs.
         mean_costs: mean cost of an input on the device, by operating point; empty without a device.
+        offload: choice between a server and the device alone; None without a link.
     """
 
     output: Path | None
@@ -97,6 +100,7 @@ class TunedModel:
     result: "TuningResult"
     device_costs: "DeviceCosts | None"
     mean_costs: Mapping[str, float]
+    offload: OffloadTuning | None = None
 
     @property
     def operating_points(self) -> "dict[str, OperatingPoint]":
@@ -123,6 +127,8 @@ def check_tuning_output(order: TuningOrder) -> None:
         bundle = open_bundle(order.model)
         variant = bundle.variant(order.variant or next(iter(bundle.manifest.variants)))
         _check_tuned_before(order, len(variant.operating_points) > 1)
+        if order.link is not None:
+            read_link(order.link, bundle)
     elif order.default is not None:
         check_point(order.default, point_names(order.goals))
 
@@ -143,6 +149,8 @@ def tune_model(order: TuningOrder, data: Data, progress: Progress) -> TunedModel
         return _tune_bundle(order, data, progress)
     if order.variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
+    if order.link is not None:
+        raise UsageError("--link is for bundles that ask a server", "Export the model with --offload first.")
     return _tune_checkpoint(order, data, progress)
 
 
@@ -227,9 +235,16 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
         goals = replace(goals, default=kept)
     if device_costs and device_costs.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, device_costs, name))
+    offload = None
+    if order.link is not None:
+        assert device_costs is not None  # `_device_costs` requires them
+        manifest, offload = tune_offload(bundle, manifest, name, goals, device_costs, source, order.link, progress)
+    else:
+        manifest, lines = keep_server(manifest, name)
+        tuned = replace(tuned, warnings=(*tuned.warnings, *lines))
     fit = replace(goals, calibration=tuned.calibration.method), tuned.expected_drops
-    _write_bundle(order, bundle, manifest, name, *fit, read)
-    return _tuned(order, None, goals, tuned, device_costs)
+    _write_bundle(order, bundle, manifest, name, *fit, read, offload)
+    return replace(_tuned(order, None, goals, tuned, device_costs), offload=offload)
 
 
 def _tuned(
@@ -257,6 +272,8 @@ def _device_costs(
     from eetool.tune.device_costs import measured_costs, predicted_costs
 
     if order.device is None and order.profile is None:
+        if order.link is not None:
+            raise UsageError("a link pays or not by what the device costs", "Give --profile p.json or --device NAME.")
         return None
     if not isinstance(order.model, Path):
         with checkpoint_file(order.model) as path:
@@ -330,21 +347,23 @@ def _write_bundle(
     goals: "TuningGoals",
     drops: "dict[str, ExpectedDrop]",
     read: tuple[int, ...] | None,
+    offload: OffloadTuning | None,
 ) -> None:
     """Write the files of `bundle` with another manifest, and with the samples of the variant that was tuned."""
-    from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
+    from eetool.export.bundle_files import bundle_name, copy_files, save_arrays, write_goals, write_manifest
     from eetool.export.expected_drops import read_drops, write_drops
+    from eetool.export.offload.costs_file import read_forecasts, write_forecasts
     from eetool.export.parity import expected_samples
     from eetool.records import write_directory
     from eetool_runtime.loading import load_to_judge
 
     assert order.target is not None
     with write_directory(order.target, _may_replace(order, read)) as folder:
-        for relative in bundle.manifest.files:
-            (folder / relative).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle.file(relative), folder / relative)
+        copy_files(bundle, folder)
         write_goals(folder, goals)
         write_drops(folder, {**read_drops(bundle), variant: drops})
+        forecasts = {name: one for name, one in read_forecasts(bundle).items() if name != variant}
+        write_forecasts(folder, forecasts if offload is None else {**forecasts, variant: offload.forecast})
         write_manifest(folder, manifest)  # the samples need a model with the new temperatures
         exits = load_to_judge(folder, variant=variant).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[variant].samples, expected_samples(manifest, variant, exits))

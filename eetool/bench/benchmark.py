@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from eetool_runtime.offload import Offload
 
 from eetool.bench.comparison import Comparison, MeasuredWay
-from eetool.bench.example_forms import Reread, example_forms
+from eetool.bench.example_forms import Reread, bench_inputs, example_forms
 from eetool.bench.exit_metrics import ExitFigures, exit_figures
 from eetool.bench.front import front_marks
 from eetool.bench.interleaved_timing import TimingRules
+from eetool.bench.offloaded_ways import OffloadBench, OffloadedWays, offloaded_figures
 from eetool.bench.predicted_sets import PredictedSets, check_point, chosen_variants, make_sets, predict_sets
 from eetool.bench.results import WayRow, WayRun, make_row
 from eetool.bench.timing import Timing, time_ways
@@ -84,6 +86,7 @@ class Bench:
         unstable: reasons to distrust the times. Where they were not accepted, the verdict is that it cannot be told.
         views_timed: whether latencies include the making of each view of a photograph that a call reads behind its
             first; null where the bundle reads photographs in one size.
+        offload: ways that ask a server; null without one.
     """
 
     ways: tuple[WayRow, ...]
@@ -107,6 +110,7 @@ class Bench:
     exits: tuple[ExitFigures, ...] = ()
     unstable: tuple[str, ...] = ()
     views_timed: bool | None = None
+    offload: OffloadBench | None = None
 
     @property
     def judged_variant(self) -> str:
@@ -129,6 +133,7 @@ class BenchRules:
         memory_bytes: memory that may be taken; None for what is free.
         reference: ONNX file or bundle whose network without early exits all ways are compared with; None for that of
             the bundle.
+        offload: server that the bundle asks, for ways with one; None without.
     """
 
     max_accuracy_drop: float
@@ -139,6 +144,7 @@ class BenchRules:
     accept_unstable: bool = False
     memory_bytes: int | None = None
     reference: Path | None = None
+    offload: Offload | None = None
 
     def check(self, bundle: Bundle) -> list[str]:
         """Return the variants to run; raise UsageError where the bundle lacks one, or the operating point."""
@@ -189,6 +195,13 @@ def bench_bundle(
     forms = example_forms(bundle, source, indices, reread)
     rivals = [*([] if rules.reference is None or rules.reference in against else [rules.reference]), *against]
     sets = make_sets(bundle, variants, forms, rivals, threads, rules.reference)
+    if rules.offload is not None:
+        inputs = bench_inputs(bundle, forms.examples, forms.files)
+        several = len(variants) > 1
+        sets += [
+            OffloadedWays(bundle, name, inputs, threads, rules.offload, f"{name} " if several else "")
+            for name in variants
+        ]
     graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
     together = fits_in_memory(graphs_bytes, rules.memory_bytes)
     predicted = predict_sets(sets, together, bool(rules.variants), progress, rules.reference)
@@ -217,7 +230,14 @@ def bench_bundle(
         exits=_exits(predicted, bundle, compared.verdict.way, labels, indices),
         unstable=compared.unstable,
         views_timed=bool(forms.files) if are_views(manifest.inputs) else None,
+        offload=None if rules.offload is None else _offloads(rules.offload, predicted, timing, bundle),
     )
+
+
+def _offloads(offload: Offload, predicted: PredictedSets, timing: Timing, bundle: Bundle) -> OffloadBench:
+    means = {name: latency.mean for name, latency in timing.latencies.items()}
+    ways = tuple(offloaded_figures(predicted.sets, means, bundle))
+    return OffloadBench(offload.endpoint.host_and_port, offload.timeout_ms, offload.fallback, ways)
 
 
 def stability_problem(bench: Bench, rules: BenchRules) -> UnstableError | None:

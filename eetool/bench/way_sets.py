@@ -70,7 +70,7 @@ class WaySet(Protocol):
         """Return the predictions of every way on all inputs."""
 
 
-class _Opened:
+class OpenedWays:
     """Loading of graphs that stay loaded where `keep` is set."""
 
     keep = False
@@ -91,7 +91,7 @@ class _Opened:
         raise NotImplementedError
 
 
-class VariantWays(_Opened):
+class VariantWays(OpenedWays):
     """One variant of a bundle: the network without early exits, and every operating point.
 
     The former does not run where `same_as` names a variant with the very same file, because it stayed float at export.
@@ -152,7 +152,7 @@ class VariantWays(_Opened):
         return SetPredictions(predictions, exits, tuple(failed), model.threads)
 
 
-class RivalFile(_Opened):
+class RivalFile(OpenedWays):
     """A network in an ONNX file, whose weights may lie in files beside it.
 
     `own_inputs` gives the inputs of a graph by the shape that it takes, where they are not `inputs`.
@@ -199,7 +199,7 @@ class RivalFile(_Opened):
             return SetPredictions({way.name: predict_static(way, len(self._inputs), 1.0)})
 
 
-class RivalVariant(_Opened):
+class RivalVariant(OpenedWays):
     """The network without early exits of one variant of another bundle."""
 
     required = False

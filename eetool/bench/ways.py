@@ -16,6 +16,7 @@ from eetool_runtime.errors import BackendError, InputError
 from eetool_runtime.execution_plan import Thresholds, plan_steps
 from eetool_runtime.manifest import Manifest
 from eetool_runtime.model import Model
+from eetool_runtime.result import Result
 
 UNSPLIT, EARLY_EXIT, AGAINST = "unsplit", "early_exit", "against"
 
@@ -55,8 +56,12 @@ class CascadeWay:
 
     def classify(self, index: int) -> int:
         """Return the predicted class, by early exit."""
+        return self.answer(index).index
+
+    def answer(self, index: int) -> Result:
+        """Return the result of an input."""
         given = self._inputs[index]
-        return self.model(given.for_call() if isinstance(given, PictureViews) else given).index
+        return self.model(given.for_call() if isinstance(given, PictureViews) else given)
 
 
 class StaticWay:

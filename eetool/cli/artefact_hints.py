@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eetool.artefact_kinds import Artefact
     from eetool.errors import ArtefactError
 
-PROFILE, SEARCH, HW_PROFILE = "profile/", "search/", "hw_profile/"
+PROFILE, SEARCH, HW_PROFILE, LINK = "profile/", "search/", "hw_profile/", "link/"
 REPORTED = ("bench/", PROFILE, "predict/", "train/", "tune/", SEARCH)
 
 # Words for the kinds of files that commands take.
@@ -23,6 +23,7 @@ WANTED = {
     kinds.SUPERNET: "shared weights of a search",
     kinds.IMAGE: "images",
     PROFILE: "a document of `eetool profile`",
+    LINK: "a document of `eetool profile --link`",
     SEARCH: "a front of `eetool search`",
     HW_PROFILE: "a hw profile",
 }
@@ -94,6 +95,7 @@ _USES = {
     kinds.CHECKPOINTS: "`eetool inspect {inner}` shows the model in it.",
     kinds.IMAGES: "`eetool train MODEL --data folder:{path}` trains on them, with a folder for each class.",
     HW_PROFILE: "`eetool estimate BUNDLE --device {path}` predicts from it; `eetool devices {path}` shows it.",
+    LINK: "`eetool tune BUNDLE --data SOURCE --profile p.json --link {path}` tunes by it.",
     PROFILE: "`eetool tune MODEL --data SOURCE --profile {path}` tunes by its times; `eetool report {path}` shows it.",
     SEARCH: "`eetool train --from {path} --data SOURCE` trains a network of it; `eetool report {path}` shows it.",
     **dict.fromkeys(("bench/", "predict/", "train/", "tune/"), "`eetool report {path}` shows it."),
@@ -108,6 +110,7 @@ _MAKERS = {
     kinds.IMAGE: "`eetool run BUNDLE FILE…` takes images, .npy arrays and .txt files of texts.",
     "bench/": "`eetool bench BUNDLE --data SOURCE -o bench.json` writes a document to show.",
     PROFILE: "`eetool profile BUNDLE -o profile.json` makes one.",
+    LINK: "`eetool profile BUNDLE --link URL -o link.json` makes one.",
     SEARCH: "`eetool search --space SPACE --data SOURCE -o search.front.json` makes one.",
     HW_PROFILE: "`eetool devices` lists the known devices; `eetool table build -o my.json` makes a hw profile.",
 }

@@ -26,7 +26,7 @@ _STREAM_COLUMNS = (
 
 def bench_text(b: "Bench") -> list[Any]:
     """Return lines and a table that show a benchmark; the last line is the verdict."""
-    parts = [*_header(b), bench_table(b), *_legend(b), *_views(b), *_exits(b), *_cuts(b), *_not_run(b)]
+    parts = [*_header(b), bench_table(b), *_legend(b), *_views(b), *_server(b), *_exits(b), *_cuts(b), *_not_run(b)]
     return [*parts, "", b.verdict.text]
 
 
@@ -37,6 +37,25 @@ def _views(b: "Bench") -> list[str]:
     if b.views_timed:
         return ["latencies include the resizing to each size that a call reaches after its first"]
     return ["note: no latency includes resizing, because the photographs are not read from files"]
+
+
+def _server(b: "Bench") -> list[str]:
+    """Return predicted and measured latency of every way that asks a server, and how many calls it answered."""
+    if b.offload is None:
+        return []
+    lines = [f"server at {b.offload.url_host}, at most {b.offload.timeout_ms:g} ms, then {b.offload.fallback}"]
+    for way in b.offload.ways:
+        predicted = "not predicted (tune --link)"
+        if way.predicted_ms is not None:
+            apart = 100 * (way.predicted_ms / way.measured_ms - 1)
+            predicted = f"predicted {milliseconds(way.predicted_ms)} ms ({apart:+.0f} %)"
+        failed = "".join(f", {kind} {count}" for kind, count in way.failures.items())
+        answered = "" if way.answered is None else f", {100 * way.answered:.4g} % of them answered"
+        lines.append(
+            f"{way.name}: mean {milliseconds(way.measured_ms)} ms, {predicted}; "
+            f"{100 * way.wanted:.0f} % wanted the server{answered}{failed}"
+        )
+    return lines
 
 
 def _header(b: "Bench") -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eetool.cli.offload_output import sent_text
 from eetool.cli.output import CommandResult, table
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def offload_result(target: Path, exported: "OffloadExport") -> CommandResult:
     where = "before everything" if spec.after_exit is None else f"behind exit {spec.after_exit}"
     text = [
         table({"sent": "left", "as": "left", "scale": "right"}, rows),
-        f"cut {where}: {_bytes(sent_bytes)} per input are sent, {cut.macs_behind / 1e6:.2f} M MACs lie behind",
+        f"cut {where}: {sent_text(sent_bytes)} per input are sent, {cut.macs_behind / 1e6:.2f} M MACs lie behind",
         f"samples with the decisions of the device alone: {same}",
         "every exit behind the cut proved equal to the components on what they receive",
         f"wrote {exported.model}, {exported.size_bytes / 1024:.0f} KiB: the server's model",
@@ -100,7 +101,7 @@ def cuts_result(cuts: "Sequence[Cut]") -> CommandResult:
         (
             cut.name,
             ", ".join(cut.tensors),
-            *(_bytes(cut.wire_bytes(wire)) for wire in WIRES),
+            *(sent_text(cut.wire_bytes(wire)) for wire in WIRES),
             f"{cut.macs_behind / 1e6:.2f} M",
         )
         for cut in cuts
@@ -111,10 +112,6 @@ def cuts_result(cuts: "Sequence[Cut]") -> CommandResult:
         "per input; `eetool export … --offload CUT --wire WIRE --repository DIR` makes one",
     ]
     return CommandResult("export/1", {"layout": "cuts", "cuts": documents}, text)
-
-
-def _bytes(count: int | None) -> str:
-    return "depends on the input" if count is None else f"{count:,} B"
 
 
 def _components(manifest: "Manifest", variant: str, relative_rms: Mapping[str, float]) -> list[dict[str, Any]]:

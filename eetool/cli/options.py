@@ -29,6 +29,7 @@ WEIGHTS = ArtefactType(
     ("weights", "checkpoint", "resume"), ".pt", ".safetensors", takes="a file of weights or a model.pt"
 )
 PROFILE = ArtefactType(("profile/",), ".json")
+LINK = ArtefactType(("link/",), ".json")
 FRONT = ArtefactType(("search/",), ".json")
 REFERENCE = ModelType()
 REFERENCE_OR_CHECKPOINT = ModelOrArtefactType(("checkpoint",), ".pt")

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import drop_text, percent
+from eetool.cli.offload_output import offload_document, offload_text
 from eetool.cli.output import CommandResult, table
 from eetool.wording import counted, cut_remarks, scope_words
 
 if TYPE_CHECKING:
+    from eetool.api.offload_tuning import OffloadTuning
     from eetool.tune.device_costs import DeviceCosts
     from eetool.tune.exit_diagnostics import Diagnosis
     from eetool.tune.operating_points import TuningResult
@@ -28,7 +30,12 @@ class DeviceFigures:
 
 
 def tune_result(
-    retry: Retry, output: Path, tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None = None
+    retry: Retry,
+    output: Path,
+    tuned: "TuningResult",
+    max_accuracy_drop: float,
+    figures: DeviceFigures | None = None,
+    offload: "OffloadTuning | None" = None,
 ) -> CommandResult:
     """Return the operating points and the diagnosis of a tuned model.
 
@@ -38,9 +45,11 @@ def tune_result(
         tuned: its policy.
         max_accuracy_drop: in percentage points.
         figures: costs on a device.
+        offload: choice between a server and the device alone.
     """
     text: list[Any] = [
         _points(tuned, figures),
+        *([] if offload is None else offload_text(offload)),
         "exits at balanced, over the examples that reach them; accuracy, ECE and AUROC in %:",
         _exits(tuned.diagnoses["balanced"]),
         *_streams(tuned),
@@ -60,6 +69,7 @@ def tune_result(
         "smallest_drop": tuned.smallest_drop,
         "shortfalls": tuned.shortfalls,
         "stream": tuned.stream,
+        "offload": None if offload is None else offload_document(offload),
     }
     return CommandResult("tune/1", document, text)
 

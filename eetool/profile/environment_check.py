@@ -19,7 +19,9 @@ import eetool
 import eetool_runtime
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.meters.registry import find_meter
+from eetool_measure.network_interface import ON, power_save, wifi_interfaces
 from eetool_runtime.errors import BackendError, EarlyExitError
+from eetool_runtime.machine import ROOT
 
 SCHEMA = "doctor/1"
 _TIMEOUT_S = 120  # the first import of torch from a slow SD card is slow
@@ -156,7 +158,17 @@ def environment_notes(machine: Machine) -> tuple[str, ...]:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 0.5 * machine.cores:
         notes.append(f"other programs are running: a load of {load:.1f} on {machine.cores} cores")
-    return tuple(notes)
+    return (*notes, *power_save_notes())
+
+
+def power_save_notes(root: Path = ROOT) -> list[str]:
+    """Return a warning for every Wi-Fi interface that saves power; `root` is the folder of `proc` and `sys`."""
+    return [
+        f"the Wi-Fi interface {name} saves power, which delays a server's answers by tens of milliseconds: "
+        f"`sudo iw dev {name} set power_save off`"
+        for name in wifi_interfaces(root)
+        if power_save(name, root) == ON
+    ]
 
 
 def _version(module: str) -> str | None:

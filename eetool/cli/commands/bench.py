@@ -20,6 +20,7 @@ from eetool.cli.options import (
 )
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.cli.server_options import server_options, server_request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,13 @@ class BenchRequest:
     new_data: bool
     stream: bool
     max_reaction_s: float | None
+    offload_url: str | None
+    offload_timeout_ms: float | None
+    offload_fallback: str | None
+    offload_token_file: Path | None
+    offload_ca: Path | None
+    offload_certificate: Path | None
+    offload_key: Path | None
     force: bool
 
 
@@ -92,6 +100,7 @@ class BenchRequest:
     default=None,
     help="With --stream: 95 % of the changes of the class must be followed within it.  [that in the bundle]",
 )
+@server_options("--offload", "Also time BUNDLE with the server that it asks.")
 @output_option("Where to write the JSON document.")
 @force_option
 def bench(request: BenchRequest) -> CommandResult:
@@ -101,6 +110,9 @@ def bench(request: BenchRequest) -> CommandResult:
     split at batch 1 in one process. They are timed in turns. The table marks the front of accuracy and latency. The
     last line is the verdict: early exit pays, does not pay, or it cannot be told, and why. Times that scatter too much
     end with exit code 7; the document is written all the same, and its verdict is that it cannot be told.
+
+    With --offload URL the operating points that ask a server are timed too, beside the same points without it. The
+    latencies that `tune --link` predicted are printed beside the measured ones.
 
     With --stream the frames of every sequence come in order. Rows are the bundle's operating points for streams, those
     without memory, full depth with and without the filter, and a moving average and difference detection, whose
@@ -119,6 +131,7 @@ def bench(request: BenchRequest) -> CommandResult:
     if request.output is not None:
         check_output(request.output, request.force)
     bundle = open_bundle(request.bundle)
+    offload = server_request(request).offload("--offload")
     rules = BenchRules(
         accuracy_limit(bundle, request.max_accuracy_drop),
         request.operating_point,
@@ -127,10 +140,13 @@ def bench(request: BenchRequest) -> CommandResult:
         TimingRules(request.passes, request.min_seconds, request.seed),
         request.accept_unstable,
         reference=request.reference,
+        offload=offload,
     )
     rules.check(bundle)
     if request.max_reaction_s is not None and not request.stream:
         raise UsageError("--max-reaction-s is a limit of streams", "Give --stream as well.")
+    if request.stream and offload is not None:
+        raise UsageError("--offload answers single inputs, and --stream sequences", "Give one of them.")
     if request.stream and request.against:
         raise UsageError("--against compares answers to single inputs, and --stream sequences", "Give one of them.")
     progress = TerminalProgress()

@@ -9,6 +9,7 @@ import click
 from eetool.cli.artefact_arguments import check_device
 from eetool.cli.commands.table import BuildRequest, run_build
 from eetool.cli.estimate_output import EstimateRequest, estimate_result
+from eetool.cli.link_output import link_result
 from eetool.cli.options import (
     DURATION,
     MODEL,
@@ -24,14 +25,19 @@ from eetool.cli.options import (
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.profile_output import profile_text
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.cli.server_options import server_options, server_request
 from eetool.cli.shell_completion import complete_device
 from eetool.cli.table_measurement import HOST, SSH
 from eetool.cli.table_output import device_result
 
 if TYPE_CHECKING:
+    from eetool_runtime.offload import Offload
+
     from eetool.profile.profiler import Profile
     from eetool.profile.protocol import MeasurementProtocol, PowerOptions
     from eetool_runtime.bundle import Bundle
+
+_LINK_TIMEOUT_MS = 1000.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,14 @@ class ProfileRequest:
     write_probes: Path | None
     times: tuple[Path, ...]
     resume: bool
+    offload_url: str | None
+    offload_timeout_ms: float | None
+    offload_token_file: Path | None
+    offload_ca: Path | None
+    offload_certificate: Path | None
+    offload_key: Path | None
+    link_calls: int
+    link_pause_ms: float
     accept_unstable: bool
     output: Path | None
     named: tuple[str, ...]
@@ -114,6 +128,17 @@ class ProfileRequest:
     metavar="480x640",
     help="Height and width of the picture of which inputs are made, for bundles of photographs.  [480x640]",
 )
+@server_options("--link", "Measure the link to the server that INPUT asks, and nothing else.", fallback=False)
+@click.option(
+    "--link-calls", type=click.IntRange(20), default=200, show_default=True, help="With --link: calls of one input."
+)
+@click.option(
+    "--link-pause-ms",
+    type=FiniteRange(0, 60_000),
+    default=20,
+    show_default=True,
+    help="With --link: before each call, in which a Wi-Fi interface may fall asleep.",
+)
 # Earlier spelling of `eetool table build`.
 @click.option("--build-table/--no-build-table", default=False, hidden=True)
 @click.option("--format", "formats", multiple=True, hidden=True)
@@ -132,12 +157,17 @@ def profile(request: ProfileRequest) -> CommandResult:
     Without INPUT: print what eetool reads about this machine. `eetool estimate` and `eetool table` are verbs of their
     own; `eetool profile INPUT --device rpi4` and `eetool profile --build-table` go on working. Times that scatter too
     much end with exit code 7; the document is written all the same, with the reasons.
+
+    With --link URL real requests are sent to the server that INPUT asks, as `eetool run --offload URL` sends them. The
+    document is what `eetool tune --link` charges a call by. --offload-timeout-ms is 1000 here, so that slow answers are
+    measured too.
     """
     from eetool.errors import UsageError
     from eetool.profile.protocol import METERS
     from eetool.records import check_output
     from eetool_measure.meters.registry import check_meter_name
 
+    offload = server_request(request).offload("--link", _LINK_TIMEOUT_MS)
     if request.power is not None and request.watts is not None:
         raise UsageError("--power measures and --watts estimates", "Give one of them.")
     if request.power is not None and request.power not in METERS:
@@ -147,7 +177,7 @@ def profile(request: ProfileRequest) -> CommandResult:
     check_device(request.device, "profile")
     if request.output is not None:
         check_output(request.output, request.force)
-    result = _result(request)
+    result = _result(request) if offload is None else _measure_link(request, offload)
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result
@@ -241,6 +271,19 @@ def _measure_here(request: ProfileRequest, path: Path) -> CommandResult:
         request.energy,
     )
     return _profile_result(result, request.accept_unstable)
+
+
+def _measure_link(request: ProfileRequest, offload: "Offload") -> CommandResult:
+    from eetool.errors import UsageError
+    from eetool.profile.link_profile import LinkRules, profile_link
+
+    if request.input is None or request.device != HOST:
+        raise UsageError(
+            "--link measures from this machine, with the requests of a bundle", "Give the bundle, on the device itself."
+        )
+    bundle, variant = _bundle(request.input, request.variant)
+    rules = LinkRules(request.link_calls, request.link_pause_ms)
+    return link_result(profile_link(bundle, variant, offload, rules, HOST, TerminalProgress()))
 
 
 def _measure_over_ssh(request: ProfileRequest) -> CommandResult:

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from eetool.cli.options import (
     CHECKPOINT_OR_BUNDLE,
     DEVICE,
+    LINK,
     PROFILE,
     FiniteRange,
     check_table_option,
@@ -27,6 +28,7 @@ from eetool.cli.shell_completion import complete_hw_profile
 from eetool.cli.tune_output import DeviceFigures, round_up, tune_result
 
 if TYPE_CHECKING:
+    from eetool.api.offload_tuning import LinkOrder
     from eetool.model.goals import Budget
 
 DEFAULT_REACTION_S = 3.0
@@ -60,6 +62,9 @@ class TuneRequest:
     named: tuple[str, ...]
     force: bool
     check_table: bool
+    link: Path | None
+    max_offload_share: float | None
+    offload_timeout_ms: float | None
 
 
 @verb_with_request(TuneRequest)
@@ -123,6 +128,24 @@ class TuneRequest:
     default=None,
     help="With --stream: seconds within which the answer follows 95 % of the changes of the class.  [3]",
 )
+@click.option(
+    "--link",
+    type=LINK,
+    default=None,
+    help="Document of `eetool profile BUNDLE --link URL`: ask the server only where that is faster.",
+)
+@click.option(
+    "--max-offload-share",
+    type=FiniteRange(0, 1),
+    default=None,
+    help="With --link: share of the inputs that may be sent.",
+)
+@click.option(
+    "--offload-timeout-ms",
+    type=FiniteRange(0, min_open=True),
+    default=None,
+    help="With --link: time limit of a call.  [40]",
+)
 @check_table_option
 @named_option
 @force_option
@@ -139,6 +162,10 @@ def tune(request: TuneRequest) -> CommandResult:
     With --stream the points `stream-full`, `stream-balanced` and `stream-fast` are fitted as well, on whole sequences
     of --data. They are the cheapest policies of `model.stream()` that keep the reaction time and the accuracy drop,
     against full depth with an answer per frame. Their figures are expected on new groups, such as persons.
+
+    With --link a bundle that was exported with --offload is charged, on the device, the time until the server answers,
+    and after a failed call the rest of the cascade. Each operating point sends inputs only where that costs less than
+    never sending any. Figures are those with the link up and with the link down.
 
     The model records its goals. A bundle keeps the recorded ones where no option replaces them; --drops are added.
     """
@@ -167,6 +194,7 @@ def tune(request: TuneRequest) -> CommandResult:
         request.named,
         request.force,
         request.check_table,
+        _link(request),
     )
     data = data_choice(request.data, request.shape, request.fit)
     check_tuning_output(order)
@@ -174,7 +202,21 @@ def tune(request: TuneRequest) -> CommandResult:
     costs = tuned.device_costs
     figures = DeviceFigures(costs, dict(tuned.mean_costs)) if costs is not None else None
     assert tuned.output is not None
-    return tune_result(partial(_retry, request), tuned.output, tuned.result, tuned.goals.max_accuracy_drop, figures)
+    drop = tuned.goals.max_accuracy_drop
+    return tune_result(partial(_retry, request), tuned.output, tuned.result, drop, figures, tuned.offload)
+
+
+def _link(request: TuneRequest) -> "LinkOrder | None":
+    from eetool.api.offload_tuning import LinkOrder
+    from eetool.errors import UsageError
+
+    if request.link is not None:
+        timeout_ms = request.offload_timeout_ms or LinkOrder.timeout_ms
+        return LinkOrder(request.link, request.max_offload_share, timeout_ms)
+    for name in ("max_offload_share", "offload_timeout_ms"):
+        if getattr(request, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is of a server", "Give --link link.json as well.")
+    return None
 
 
 def _retry(request: TuneRequest, smallest_drop: float) -> str:

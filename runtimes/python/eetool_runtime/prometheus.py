@@ -47,7 +47,7 @@ def prometheus_text(stats: Mapping[str, Any]) -> str:
 def _add_link(family: Callable[..., None], link: Mapping[str, Any]) -> None:
     """Add the figures of a link to a server."""
 
-    def each(label: str, counts: Mapping[str, float]) -> Iterator[_Sample]:
+    def each(label: str, counts: Mapping[str, Any]) -> Iterator[_Sample]:
         return (("", {label: name}, count) for name, count in counts.items())
 
     up = {"server": link["server"], "served_model": link["model"]}

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import numpy as np
 
-from ..backends.base import ExecutionContext
+from ..backends.base import ExecutionContext, Graph
 from ..deadline import Clock, SectionLatency
 from ..errors import EarlyExitError
 from ..execution_plan import PlanSection
 from ..manifest import Component
 from ..records import dataclass
 from ..views import View
+from .keeper import LinkKeeper
 from .server_tail import Answers, ServerTail
 
 
 class NoExitYetError(EarlyExitError):
     """The call has to end, and no exit has been computed."""
+
+
+class LocalTail:
+    """The components behind the cut on this device, which are loaded when they are first needed."""
+
+    def __init__(self, graphs: Sequence[Graph], keeper: LinkKeeper) -> None:
+        self._graphs, self._keeper = graphs, keeper
+        self._requested = False
+
+    @property
+    def is_loaded(self) -> bool:
+        """True once all of them are in memory."""
+        return all(getattr(graph, "loaded", True) for graph in self._graphs)
+
+    def load(self) -> None:
+        """Load them. Raises errors of loading."""
+        for graph in self._graphs:
+            load = getattr(graph, "load", None)
+            if load is not None:
+                load()
+
+    def load_later(self) -> None:
+        """Have them loaded in the background, once."""
+        if not self._requested:
+            self._requested = True
+            self._keeper.do(self.load)
 
 
 @dataclass(frozen=True)
@@ -31,8 +58,7 @@ class TailRules:
         makers: positions of the components that the tensors which travel depend on.
         may_send: False where inputs of this operating point are never sent.
         keeps_local: True where the device computes the rest itself after a failure.
-        tail_is_loaded: whether the components behind the cut are in memory.
-        load_tail: has them loaded in the background.
+        local_tail: the components behind the cut on this device.
     """
 
     components: Sequence[Component]
@@ -40,8 +66,7 @@ class TailRules:
     makers: Sequence[int]
     may_send: bool
     keeps_local: bool
-    tail_is_loaded: Callable[[], bool]
-    load_tail: Callable[[], None]
+    local_tail: LocalTail
 
 
 class CallTiming:
@@ -120,9 +145,10 @@ class OffloadCall:
 
     def logits(self, exit_index: int, name: str) -> np.ndarray:
         """Return a copy of the logits of an exit that was computed, float32 (classes,)."""
-        if self.answers is not None and exit_index in self.answers:
-            return self.answers[exit_index][0][0].copy()
-        return self._context.read(name)[0].copy()
+        answer = self.answers.get(exit_index) if self.answers is not None else None
+        rows = self._context.read(name) if answer is None else answer[0]
+        logits: np.ndarray = rows[0].copy()
+        return logits
 
     def run(self, positions: Sequence[int]) -> None:
         """Run components on this device, those that have run excepted."""
@@ -188,7 +214,7 @@ class OffloadCall:
     def _local_is_possible(self) -> bool:
         if not self._rules.keeps_local and self._rules.may_send:
             return False
-        if self._timing.end is not None and not self._rules.tail_is_loaded():
-            self._rules.load_tail()  # for later calls: this one cannot wait for it
+        if self._timing.end is not None and not self._rules.local_tail.is_loaded:
+            self._rules.local_tail.load_later()  # for later calls: this one cannot wait for it
             return False
         return True

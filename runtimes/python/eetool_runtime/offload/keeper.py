@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from .client import InferenceClient
 from .errors import BUSY, CLIENT_ERROR, UNREACHABLE, OffloadError, ServerRefused
 
 PROBE_TIMEOUT_S = 5.0
+_LOGGER = logging.getLogger("eetool_runtime")
 
 
 class LinkKeeper:
@@ -81,8 +83,7 @@ class LinkKeeper:
                 if not self._client.ready(self._model, timeout_s):
                     raise ServerRefused(BUSY, f"the server is there, but its model {self._model!r} is not ready")
             except OffloadError as error:
-                self.last_problem = error
-                self._breaker.probe_failed()
+                self._not_ready(error)
                 raise
             self.last_problem = None
             self._breaker.probe_succeeded()
@@ -101,7 +102,7 @@ class LinkKeeper:
                 if job is None and self._wait_for_probe():
                     continue
             if job is not None:
-                job()
+                _run_job(job)
             else:
                 self._probe()
 
@@ -116,5 +117,17 @@ class LinkKeeper:
         except OffloadError:
             pass  # kept in last_problem
         except Exception as error:  # a client is code of several libraries; the thread has to live on
-            self.last_problem = ServerRefused(CLIENT_ERROR, f"the client failed: {type(error).__name__}")
+            self._not_ready(ServerRefused(CLIENT_ERROR, f"the client failed: {type(error).__name__}"))
+
+    def _not_ready(self, problem: OffloadError) -> None:
+        self.last_problem = problem
+        with self._wake:
             self._breaker.probe_failed()
+            self._wake.notify()
+
+
+def _run_job(job: Callable[[], object]) -> None:
+    try:
+        job()
+    except Exception as error:  # a call that needs what the job makes raises it again
+        _LOGGER.warning("in the background: %s", error)

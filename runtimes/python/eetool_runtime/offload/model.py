@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Optional
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..manifest_offload import OffloadPolicy
 from ..model import Model
 from ..offload_checks import n_head_components
 from ..result import DEVICE, SERVER, Result
-from .call import CallTiming, NoExitYetError, OffloadCall, TailRules
+from .call import CallTiming, LocalTail, NoExitYetError, OffloadCall, TailRules
 from .client import InferenceClient
 from .cut import makers, shortest_exit
 from .options import LOCAL, Offload
@@ -52,11 +52,21 @@ class OffloadingModel(Model):
         self._tail = ServerTail(m, policy, offload, client)
         self._server_temperatures = policy.temperatures
         self._sent_points = set(policy.operating_points)
-        self._keeps_local = offload.fallback == LOCAL
         super().__init__(bundle, variant, graphs, threads, component_ms=component_ms)
         self._fitted = _with_policy(self._fitted, policy)
-        self._n_head = n_head_components(m, self._tail.spec)
-        self._makers = makers(m, self._tail.sent_tensors)
+        n_head = n_head_components(m, self._tail.spec)
+        self._local_tail = LocalTail(self._in_order[n_head:], self._tail.keeper)
+        self._rules_by_sending = {
+            may_send: TailRules(
+                m.components,
+                n_head,
+                makers(m, self._tail.sent_tensors),
+                may_send,
+                offload.fallback == LOCAL,
+                self._local_tail,
+            )
+            for may_send in (True, False)
+        }
         self._end = weakref.finalize(self, self._tail.keeper.stop)
         self.use(m.default_operating_point)
         self._tail.keeper.start()
@@ -110,24 +120,7 @@ class OffloadingModel(Model):
         return self._answer(gate, confidence, logits, latency_ms, outcome.gated, is_servers, call.outcome)
 
     def _rules(self, plan: ExecutionPlan) -> TailRules:
-        return TailRules(
-            components=self._manifest.components,
-            n_head=self._n_head,
-            makers=self._makers,
-            may_send=self._may_send(plan),
-            keeps_local=self._keeps_local,
-            tail_is_loaded=self._tail_is_loaded,
-            load_tail=self._load_tail_later,
-        )
-
-    def _may_send(self, plan: ExecutionPlan) -> bool:
-        return plan.name is None or plan.name in self._sent_points
-
-    def _tail_is_loaded(self) -> bool:
-        return all(getattr(graph, "loaded", True) for graph in self._in_order[self._n_head :])
-
-    def _load_tail_later(self) -> None:
-        self._tail.keeper.do(_Loading(self._in_order[self._n_head :]))
+        return self._rules_by_sending[plan.name is None or plan.name in self._sent_points]
 
     def load_tail(self) -> None:
         """Load the components behind the cut now, instead of when a call first needs them.
@@ -137,7 +130,7 @@ class OffloadingModel(Model):
         """
         self._fork_guard.check()
         with self._backend_errors():
-            _Loading(self._in_order[self._n_head :])()
+            self._local_tail.load()
 
     def _shortest_answer(self, context: ExecutionContext, call: OffloadCall) -> CallOutcome:
         """Compute the exit that needs least, and end the call there."""
@@ -240,19 +233,6 @@ class OffloadingModel(Model):
                 **tail.stats.snapshot(calls),
             },
         }
-
-
-class _Loading:
-    """Loading of graphs that are opened when they are first needed."""
-
-    def __init__(self, graphs: Sequence[Graph]) -> None:
-        self._graphs = graphs
-
-    def __call__(self) -> None:
-        for graph in self._graphs:
-            load = getattr(graph, "load", None)
-            if load is not None:
-                load()
 
 
 def _with_policy(variant: Variant, policy: OffloadPolicy) -> Variant:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import WRONG_SHAPE, ServerRefused
 
-NUMPY_TYPES = {
+NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP16": np.dtype("<f2"),
     "UINT8": np.dtype("u1"),
@@ -29,7 +29,8 @@ def datatype_of(array: np.ndarray) -> str:
 
 def raw_contents(array: np.ndarray) -> bytes:
     """Return the raw contents of an array."""
-    return array.astype(NUMPY_TYPES[datatype_of(array)], copy=False).tobytes()
+    raw: bytes = array.astype(NUMPY_TYPES[datatype_of(array)], copy=False).tobytes()
+    return raw
 
 
 def array_of(name: str, datatype: object, shape: Sequence[Any], raw: bytes) -> np.ndarray:
@@ -47,4 +48,5 @@ def array_of(name: str, datatype: object, shape: Sequence[Any], raw: bytes) -> n
         elements *= size
     if elements * dtype.itemsize != len(raw):
         raise ServerRefused(WRONG_SHAPE, f"the output {name!r} has {len(raw)} bytes, which is not its shape's number")
-    return np.frombuffer(raw, dtype).reshape(sizes)
+    array: np.ndarray = np.frombuffer(raw, dtype).reshape(sizes)
+    return array

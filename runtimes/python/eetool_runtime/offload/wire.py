@@ -40,13 +40,13 @@ def _encoder(sent: OffloadInput, spec: Optional[Input], dtype: str) -> Encoder:
 
 def to_fp16(x: np.ndarray) -> np.ndarray:
     """Return float32 as float16, rounded half to even; magnitudes above 65504 become 65504."""
-    return np.clip(x, -_FP16_MAX, _FP16_MAX).astype(np.float16)
+    halves: np.ndarray = np.clip(x, -_FP16_MAX, _FP16_MAX).astype(np.float16)
+    return halves
 
 
 def to_uint8(x: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
     """Return `clip(round_half_even(x / scale) + zero_point, 0, 255)`, in float32."""
-    steps = np.rint(x / np.float32(scale))
-    return np.clip(steps + np.float32(zero_point), np.float32(0), _BYTE_MAX).astype(np.uint8)
+    return _bytes(np.rint(x / np.float32(scale)) + np.float32(zero_point))
 
 
 def to_pixels(x: np.ndarray, spec: Input) -> np.ndarray:
@@ -54,5 +54,9 @@ def to_pixels(x: np.ndarray, spec: Input) -> np.ndarray:
     assert spec.preprocess is not None
     rule, shape = spec.preprocess, (1, -1, 1, 1)
     mean, std = (np.array(values, np.float32).reshape(shape) for values in (rule.mean, rule.std))
-    pixels = np.rint((x * std + mean) / np.float32(rule.scale))
-    return np.clip(pixels, np.float32(0), _BYTE_MAX).astype(np.uint8)
+    return _bytes(np.rint((x * std + mean) / np.float32(rule.scale)))
+
+
+def _bytes(numbers: np.ndarray) -> np.ndarray:
+    limited: np.ndarray = np.clip(numbers, np.float32(0), _BYTE_MAX).astype(np.uint8)
+    return limited
