@@ -10,12 +10,13 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.storage_proxy import free_port
+from tests.helpers.storage_proxy import free_ports
 
 VARIABLES = {"kserve": "EETOOL_KSERVE_PYTHON", "triton": "EETOOL_TRITON_PYTHON", "mlserver": "EETOOL_MLSERVER_PYTHON"}
 _SCRIPTS = Path(__file__).parent / "servers"
@@ -52,7 +53,7 @@ def server_params(*servers: str) -> list[Any]:
 @contextlib.contextmanager
 def serve_repository(server: str, repository: Path, folder: Path, *options: str) -> Iterator[RealServer]:
     """Let a real server serve a repository of ONNX models: `kserve`, `triton` or `mlserver`."""
-    http_port, grpc_port = free_port(), free_port()
+    http_port, grpc_port = free_ports(2)
     command: list[str | Path] = [_SCRIPTS / f"{server}_server.py", repository]
     if server == "kserve":
         command += ["--http_port", str(http_port), "--grpc_port", str(grpc_port), *options]
@@ -108,7 +109,7 @@ def _await_ready(port: int, process: "subprocess.Popen[bytes]", log: Path) -> No
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline:
         with (
-            contextlib.suppress(OSError),  # not listening yet, or an error of HTTP
+            contextlib.suppress(OSError, HTTPException),  # not listening yet, or not ready
             urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=2) as reply,
         ):
             if reply.status == 200:

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import eetool_runtime as ee
-from eetool_runtime.offload import Offload
+from eetool.export.offload.repository import write_model
+from eetool_runtime.offload import Offload, OffloadError
+from eetool_runtime.offload.model import OffloadingModel
 from tests.helpers.offload_bundle import write_offload_bundle
 from tests.helpers.real_servers import RealServer, serve_repository, server_params
-from tests.helpers.tiny_bundle import IMAGES, image
+from tests.helpers.tiny_bundle import IMAGES, X, image
 
 WIRES = ("fp32", "fp16", "uint8")
 BUDGET_MS = 5000.0  # no test may depend on the load of the machine
@@ -23,14 +27,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, after_exit, wire in [*((wire, 0, wire) for wire in WIRES), ("image", None, "uint8")]:
         (root / name).mkdir()
         made[name], repository = write_offload_bundle(root / name, after_exit=after_exit, wire=wire)
-        for model in repository.iterdir():
-            model.rename(_folder(root / "repository") / model.name)
+        for path in repository.glob("*/1/model.onnx"):
+            (root / "repository").mkdir(exist_ok=True)
+            write_model(root / "repository", path.parents[1].name, onnx.load(path), path.read_bytes())
     return {**made, "repository": root / "repository"}
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(exist_ok=True)
-    return path
 
 
 @pytest.fixture(scope="module", params=server_params("kserve", "triton", "mlserver"))
@@ -51,10 +51,17 @@ def url(request: pytest.FixtureRequest, server: RealServer) -> str:
     return f"http://{server.rest}"
 
 
+def load_remote(path: Path, url: str) -> OffloadingModel:
+    model = ee.load(path, offload=Offload(url, timeout_ms=BUDGET_MS))
+    assert isinstance(model, OffloadingModel)
+    return model
+
+
 @pytest.mark.parametrize("name", [*WIRES, "image"])
 def test_decisions_equal_those_of_the_local_cascade(url: str, bundles: dict[str, Path], name: str) -> None:
     local = ee.load(bundles[name])
-    remote = ee.load(bundles[name], offload=Offload(url, timeout_ms=BUDGET_MS))
+    remote = load_remote(bundles[name], url)
+    remote.check_server()
     expected = [local(image(*pair)) for pair in IMAGES]
     results = [remote(image(*pair)) for pair in IMAGES]
     assert [result.exit for result in results] == [result.exit for result in expected]
@@ -64,3 +71,26 @@ def test_decisions_equal_those_of_the_local_cascade(url: str, bundles: dict[str,
     went = [result.where == "server" for result in results]
     assert went == [name == "image" or result.exit > 0 for result in expected]
     assert {result.offload for result in results if result.where == "server"} == {"ok"}
+
+
+def test_server_without_the_model_is_told_from_one_that_has_it(
+    url: str, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    def other(document: dict[str, Any]) -> None:
+        document["offload"]["model"] = "tiny-00000000"
+
+    path, _ = write_offload_bundle(tmp_path, edit=other)
+    model = load_remote(path, url)
+    with pytest.raises(OffloadError) as caught:
+        model.check_server()
+    assert caught.value.kind in ("wrong_model", "busy")
+    result = model(image(3, 1.0))
+    assert (result.where, result.gated) == ("device", True)
+
+
+def test_batch_travels_in_one_request(url: str, bundles: dict[str, Path]) -> None:
+    local, remote = ee.load(bundles["fp32"]), load_remote(bundles["fp32"], url)
+    remote.check_server()
+    expected, results = local.batch(X), remote.batch(X)
+    assert [(r.exit, r.index) for r in results] == [(r.exit, r.index) for r in expected]
+    assert remote.stats()["offload"]["requests"] == 1

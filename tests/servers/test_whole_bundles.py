@@ -12,7 +12,7 @@ import pytest
 
 import eetool_runtime as ee
 from tests.helpers.real_servers import RealServer, run_server, server_params
-from tests.helpers.storage_proxy import free_port
+from tests.helpers.storage_proxy import free_ports
 from tests.helpers.tiny_bundle import X, write_tiny_bundle
 
 POINT = "fast"
@@ -28,7 +28,8 @@ def served(
     request: pytest.FixtureRequest, path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealServer]:
     server = request.param
-    folder, http_port, grpc_port = tmp_path_factory.mktemp(server), free_port(), free_port()
+    folder = tmp_path_factory.mktemp(server)
+    http_port, grpc_port, metrics_port = free_ports(3)
     if server == "kserve":
         command = ["-m", "eetool_runtime.contrib.kserve", "--model_name", "digits", "--model_dir", path]
         command += ["--operating_point", POINT, "--http_port", str(http_port), "--grpc_port", str(grpc_port)]
@@ -38,7 +39,7 @@ def served(
         model["parameters"] = {"uri": str(path), "extra": {"operating_point": POINT}}
         (folder / "model-settings.json").write_text(json.dumps(model))
         settings = {"parallel_workers": 0, "host": "127.0.0.1", "http_port": http_port, "grpc_port": grpc_port}
-        (folder / "settings.json").write_text(json.dumps({**settings, "metrics_port": free_port()}))
+        (folder / "settings.json").write_text(json.dumps({**settings, "metrics_port": metrics_port}))
     with run_server(server, command, folder, http_port, grpc_port) as running:
         yield running
 
