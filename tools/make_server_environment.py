@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGES = {
     "kserve": ("kserve==0.21.0", "onnxruntime==1.32.0"),
-    "triton": ("nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime<1.24"),
+    "triton": ("nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.32.0"),
     "mlserver": ("mlserver==1.7.1", "onnxruntime==1.32.0"),
 }
 

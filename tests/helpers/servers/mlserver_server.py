@@ -29,6 +29,8 @@ class ServedModel(MLModel):
         except Exception as error:
             raise InferenceError(str(error)) from error
         outputs = [NumpyCodec.encode_output(name, array) for name, array in arrays.items()]
+        for output, array in zip(outputs, arrays.values(), strict=True):
+            output.shape = list(array.shape)  # the codec makes (N, 1) of (N,)
         return types.InferenceResponse(model_name=self.name, outputs=outputs)
 
 

@@ -55,4 +55,6 @@ class EarlyExitModel(MLModel):  # type: ignore[misc]
         except (InputError, ValueError) as error:  # ValueError: data that do not fill their shape
             raise InferenceError(str(error)) from error
         outputs = [NumpyCodec.encode_output(name, array) for name, array in answers.items()]
+        for output, array in zip(outputs, answers.values()):
+            output.shape = list(array.shape)  # the codec makes (N, 1) of (N,)
         return types.InferenceResponse(model_name=self.name, outputs=outputs)
