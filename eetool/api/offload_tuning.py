@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eetool.data.source import Source
     from eetool.export.offload.costs_file import OffloadForecast
     from eetool.latency.estimate.link import Link
-    from eetool.latency.estimate.offload_cost import OffloadCall, OffloadCosts
+    from eetool.latency.estimate.offload_cost import CallCharge, OffloadCosts
     from eetool.model.goals import TuningGoals
     from eetool.tune.device_costs import DeviceCosts
     from eetool_runtime import Bundle
@@ -46,6 +46,7 @@ class OffloadTuning:
         sent_bytes: of one input; None where a size is free.
         power_save: of the Wi-Fi interface during the measurement.
         max_share: largest share of the inputs that may be sent.
+        warnings: goals that are not kept with the server, one line each.
     """
 
     forecast: "OffloadForecast"
@@ -53,6 +54,7 @@ class OffloadTuning:
     sent_bytes: int | None
     power_save: str | None
     max_share: float | None
+    warnings: tuple[str, ...] = ()
 
 
 def read_link(order: LinkOrder, bundle: "Bundle") -> "Link":
@@ -133,14 +135,16 @@ def tune_offload(
     own = Calibration(fitted.temperatures, fitted.slopes, fitted.offsets)
     fit = OffloadFit(bundle, variant, cut, spec.inputs, source, progress)
     offers: dict[str, list[OffloadPoint]] = {name: [] for name in fitted.operating_points}
+    warnings: dict[str, None] = {}
     for priced in _prices(together, order.max_share):
-        policy, _ = fit.fit(goals, fitted.operating_points, priced, own)
+        policy, tuned = fit.fit(goals, fitted.operating_points, priced, own)
+        warnings.update(dict.fromkeys(tuned.warnings))
         for name, point in policy.operating_points.items():
             offers.setdefault(name, []).append(point)
     chosen, decisions = choose_offload(fitted.operating_points, offers, costs.costs, together, order.max_share)
     policies = {**spec.variants, variant: replace(policy, operating_points=chosen)}
     forecast = OffloadForecast(costs.device, costs.unit, link.url_host, timeout_ms, asked.wait, asked.p_fail, decisions)
-    tuning = OffloadTuning(forecast, chosen, sent_bytes(manifest), link.power_save, order.max_share)
+    tuning = OffloadTuning(forecast, chosen, sent_bytes(manifest), link.power_save, order.max_share, tuple(warnings))
     return replace(manifest, offload=replace(spec, variants=policies)), tuning
 
 
@@ -173,7 +177,7 @@ def _prices(together: "OffloadCosts", max_share: float | None) -> "list[OffloadC
     return [replace(together, price=price * whole) for price in PRICES]
 
 
-def _asked(link: "Link", unit: str, timeout_ms: float) -> "OffloadCall":
+def _asked(link: "Link", unit: str, timeout_ms: float) -> "CallCharge":
     """Return the mean cost of asking the server, in the unit of the costs on the device."""
     from eetool.latency.estimate.link import offload_call
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from eetool_runtime.offload import Offload
 
 from eetool.bench.comparison import Comparison, MeasuredWay
 from eetool.bench.example_forms import Reread, bench_inputs, example_forms
@@ -32,6 +31,7 @@ from eetool_measure.stability import MAX_CI95
 from eetool_runtime.backends import backend_for
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.loading import recorded_threads
+from eetool_runtime.offload import Offload
 from eetool_runtime.preprocess import are_views
 
 SCHEMA = "bench/2"

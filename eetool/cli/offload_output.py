@@ -47,12 +47,13 @@ def offload_text(offload: "OffloadTuning") -> list[Any]:
             "warning: the Wi-Fi interface saved power during the measurement, which delays answers: "
             "`sudo iw dev INTERFACE set power_save off`, then measure the link again"
         )
+    lines += [f"warning: with the server: {line}" for line in offload.warnings]
     return [head, table({"point": "left", **dict.fromkeys(right, "right")}, rows), *lines]
 
 
 def sent_text(count: int | None) -> str:
     """Return a number of bytes, which the lengths of inputs may decide."""
-    return "bytes as the input is long" if count is None else f"{count:,} B"
+    return "a varying number of bytes" if count is None else f"{count:,} B"
 
 
 def _row(name: str, choice: "OffloadChoice", offload: "OffloadTuning") -> tuple[str, ...]:

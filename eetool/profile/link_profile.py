@@ -15,9 +15,8 @@ from eetool.progress import SILENT, Advance, Progress
 from eetool_measure.machine import read_machine
 from eetool_measure.network_interface import interface_to, power_save
 from eetool_runtime import Bundle
-from eetool_runtime.offload import Offload, OffloadError
+from eetool_runtime.offload import Offload, OffloadError, open_client
 from eetool_runtime.offload.client import InferenceClient
-from eetool_runtime.offload.connect import make_client
 from eetool_runtime.offload.link_stats import OK
 from eetool_runtime.offload.server_tail import ServerTail
 
@@ -68,7 +67,7 @@ def profile_link(
             "--repository DIR.",
         )
     endpoint = offload.endpoint
-    client = make_client(offload)
+    client = open_client(offload)
     try:
         _require_ready(client, spec.model, endpoint.host_and_port)
         caller = _Caller(client, bundle, variant, offload)
@@ -107,7 +106,8 @@ def _require_ready(client: InferenceClient, model: str, server: str) -> None:
         ready, problem = False, error.message
     if not ready:
         raise MissingError(
-            f"{server} does not serve {model}: {problem}", "Start the server with the folder of `--repository`."
+            f"{server} does not serve {model}: {problem}",
+            "Start it with the folder of models that `eetool export` wrote.",
         )
 
 

@@ -10,7 +10,10 @@ import jsonschema
 import numpy as np
 import pytest
 
+from eetool.model.checkpoint import save_checkpoint
+from eetool.model.network_joining import join_networks
 from eetool_runtime import open_bundle
+from tests.helpers.cascade_networks import small_and_big
 from tests.helpers.inference_server import InferenceServer
 from tests.helpers.tiny_bundle import X, write_tiny_bundle
 
@@ -43,6 +46,19 @@ def test_export_offload_of_a_bundle_adds_its_server(cli: Any, refused: Any, tmp_
     assert cli("verify", tiny).code == 0
     refused(2, "has a server already", "export", tiny, "--offload", "input", *CUT, models)
     assert validated(cli("export", tiny, "--offload", "input", *CUT, models, "--force", "--json"))["after_exit"] is None
+
+
+def test_export_offload_of_a_cascade_sends_the_input_of_the_next_network(cli: Any, tmp_path: Path) -> None:
+    """Behind the last exit of the first network nothing of it is read, so that its pixels travel."""
+    save_checkpoint(tmp_path / "model.pt", join_networks(small_and_big(), ensemble=False))
+    options = ("--offload", 1, *CUT, tmp_path / "models", "--no-reference", "--json")
+    document = validated(cli("export", tmp_path / "model.pt", *options))
+    bundle = open_bundle(tmp_path / "model.eebundle")
+    assert bundle.manifest.name == "model"
+    assert [(i["tensor"], i["dtype"], i["scale"]) for i in document["inputs"]] == [("input", "UINT8", None)]
+    assert document["sent_bytes"] == 16 * 16
+    assert [e["exit"] for e in document["exits"]] == [2, 3]
+    assert document["same_decisions"] == {"full": 1.0}
 
 
 def test_export_offload_bad_input_is_refused(refused: Any, tmp_path: Path) -> None:
@@ -88,6 +104,10 @@ def test_profile_link_measures_the_bytes_that_are_sent(served: tuple[Path, Infer
     assert one["p50_ms"] <= one["p95_ms"]
     assert link["round_trip_ms"]["p50"] < one["p50_ms"]
     assert link["energy_mj"] is None
+
+
+def test_profile_link_to_nothing_is_refused(refused: Any, served: tuple[Path, InferenceServer]) -> None:
+    refused(5, "127.0.0.1:9 does not serve", "profile", served[0], "--link", "http://127.0.0.1:9")
 
 
 def with_delay(served: Path, folder: Path, delay_ms: float) -> Path:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eetool.latency.estimate.cascade_cost import CascadeCosts
-from eetool.latency.estimate.offload_cost import OffloadCall, OffloadCosts, with_server
+from eetool.latency.estimate.offload_cost import CallCharge, OffloadCosts, with_server
 from eetool.tune.offload_choice import OffloadChoice, choose_offload
 from eetool_runtime.manifest import Expected, OperatingPoint
 from eetool_runtime.manifest_offload import OffloadPoint
@@ -29,7 +29,7 @@ def offer(*shares: float) -> OffloadPoint:
 
 
 def together(wait: float, p_fail: float = 0.0) -> OffloadCosts:
-    return with_server(ALONE, 1, frozenset(), OffloadCall(wait, p_fail))
+    return with_server(ALONE, 1, frozenset(), CallCharge(wait, p_fail))
 
 
 def chosen(wait: float, offers: list[OffloadPoint], max_share: float | None = None) -> OffloadChoice:

@@ -31,11 +31,10 @@ from eetool.cli.table_measurement import HOST, SSH
 from eetool.cli.table_output import device_result
 
 if TYPE_CHECKING:
-    from eetool_runtime.offload import Offload
-
     from eetool.profile.profiler import Profile
     from eetool.profile.protocol import MeasurementProtocol, PowerOptions
     from eetool_runtime.bundle import Bundle
+    from eetool_runtime.offload import Offload
 
 _LINK_TIMEOUT_MS = 1000.0
 

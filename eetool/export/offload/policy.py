@@ -10,7 +10,7 @@ from eetool.data.vocabulary import use_model_vocabulary
 from eetool.export.offload.cut import Cut
 from eetool.export.offload.split_answers import SplitAnswers
 from eetool.latency.estimate.cascade_cost import CascadeCosts
-from eetool.latency.estimate.offload_cost import OffloadCall, with_server
+from eetool.latency.estimate.offload_cost import CallCharge, with_server
 from eetool.model.goals import MACS, TuningGoals
 from eetool.progress import SILENT, Progress
 from eetool.tune.calibration import Calibration
@@ -25,7 +25,7 @@ from eetool_runtime.loading import load_to_judge
 from eetool_runtime.manifest import Expected, Manifest, OperatingPoint
 from eetool_runtime.manifest_offload import FP32, OffloadInput, OffloadPoint, OffloadPolicy
 
-_NOTHING = OffloadCall(0.0)
+_NOTHING = CallCharge(0.0)
 
 
 def sent_exits(manifest: Manifest, cut: Cut) -> frozenset[int]:

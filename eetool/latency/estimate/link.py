@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.latency.estimate.offload_cost import OffloadCall
+from eetool.latency.estimate.offload_cost import CallCharge
 from eetool_measure.machine import Machine
 
 SCHEMA = "link/1"
@@ -96,7 +96,7 @@ def percentiles(times_ms: Sequence[float]) -> Percentiles | None:
     return Percentiles(p50, p95)
 
 
-def offload_call(times: CallTimes, timeout_ms: float) -> OffloadCall:
+def offload_call(times: CallTimes, timeout_ms: float) -> CallCharge:
     """Return E[min(T_off, timeout)] in milliseconds and the share of calls without an answer in time.
 
     Both come from the calls themselves, so that a long tail of the distribution counts as it was measured.
@@ -104,7 +104,7 @@ def offload_call(times: CallTimes, timeout_ms: float) -> OffloadCall:
     answered, failed = np.asarray(times.times_ms, float), np.asarray(times.failed_ms, float)
     every = np.concatenate([answered, failed])
     late = int((answered > timeout_ms).sum())
-    return OffloadCall(float(np.minimum(every, timeout_ms).mean()), (late + len(failed)) / len(every))
+    return CallCharge(float(np.minimum(every, timeout_ms).mean()), (late + len(failed)) / len(every))
 
 
 def invalid_link(link: Link) -> str | None:

@@ -15,7 +15,7 @@ from eetool.latency.estimate.cascade_cost import CascadeCosts
 
 
 @dataclass(frozen=True)
-class OffloadCall:
+class CallCharge:
     """Mean cost of asking the server, in the unit of the other costs.
 
     Attributes:
@@ -43,7 +43,7 @@ class OffloadCosts(CascadeCosts):
 
     exits_here: int = 0
     sent: frozenset[int] = frozenset()
-    asked: OffloadCall = OffloadCall(0.0)
+    asked: CallCharge = CallCharge(0.0)
     price: float = 0.0
 
     def _costs(self, gated: tuple[bool, ...]) -> np.ndarray:
@@ -86,7 +86,7 @@ class OffloadCosts(CascadeCosts):
 
 
 def with_server(
-    local: CascadeCosts, exits_here: int, sent: frozenset[int], asked: OffloadCall, price: float = 0.0
+    local: CascadeCosts, exits_here: int, sent: frozenset[int], asked: CallCharge, price: float = 0.0
 ) -> OffloadCosts:
     """Return the costs of a cascade with a server from those on the device alone; see `OffloadCosts`."""
     fields = {
