@@ -93,6 +93,7 @@ def test_wheels_and_sdists_contain_their_data(dist: Path) -> None:
         assert f"{name}/py.typed" in zipfile.ZipFile(wheel).namelist()
     (wheel,) = dist.glob("eetool_runtime-*.whl")
     assert wheel.stat().st_size <= MAX_RUNTIME_BYTES
+    assert "eetool_runtime/offload/inference.proto" in zipfile.ZipFile(wheel).namelist()
     for sdist in dist.glob("*.tar.gz"):
         with tarfile.open(sdist) as archive:
             inside = {name.partition("/")[2] for name in archive.getnames()}

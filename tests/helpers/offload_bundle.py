@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import onnx.parser
 
-from tests.helpers.tiny_bundle import with_offload, write_tiny_bundle
+from eetool_runtime import Result
+from tests.helpers.tiny_bundle import image, with_offload, write_tiny_bundle
 from tests.helpers.tiny_graphs import CLASSES, make_parts
 
+EASY, HARD = image(1, 2.0), image(1, 0.25)  # at `balanced` they leave at exits 0 and 2
 _TYPES = {"fp32": "float", "fp16": "float16", "uint8": "uint8"}
 
 
@@ -47,6 +50,19 @@ def write_offload_bundle(
 
     bundle = write_tiny_bundle(folder, early_exits=early_exits, edit=describe, **tweaks)
     return bundle, folder / "repository"
+
+
+def seen(result: Result) -> tuple[int, str, str, str | None]:
+    """Return what a test asks of a result: exit, label, where, and the outcome of the attempt."""
+    return result.exit, result.label, result.where, result.offload
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds, for at most 20 s."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def tail_graph(after_exit: int | None, wire: str, early_exits: int) -> bytes:

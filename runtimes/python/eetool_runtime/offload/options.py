@@ -30,7 +30,7 @@ class Offload:
         endpoint: address of the server.
         timeout_ms: budget of one attempt, from the end of the device's part to the checked reply.
         fallback: `local` or `best`.
-        authorities: file of certificates in PEM that the server's is checked with; None for those of the system.
+        authorities: file of certificates in PEM that the server's is checked with; None for the default ones.
         certificate: files of the client's certificate chain and key in PEM, or None.
     """
 
@@ -54,7 +54,8 @@ class Offload:
                 exit so far (`gated=False`).
             token: bearer token, or a function that returns one: it is called outside of model calls, before the
                 connection is made, and again after failures. Tokens are only sent with TLS, or to this machine itself.
-            ca: file of certificates in PEM that the server's certificate is checked with; by default the system's.
+            ca: file of certificates in PEM that the server's certificate is checked with; by default those of the
+                system over REST, and of the library grpcio over gRPC.
             certificate: files of the client's certificate chain and of its key, in PEM.
 
         Raises:

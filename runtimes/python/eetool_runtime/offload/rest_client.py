@@ -48,6 +48,8 @@ class _Reply(NamedTuple):
     status: int
     header_size: int
     body: bytes
+    sent: int = 0  # bytes of the whole request
+    received: int = 0
 
 
 class RestClient:
@@ -72,9 +74,10 @@ class RestClient:
         found = self._look_up()
         deadline_s = time.monotonic() + timeout_s
         problem: OffloadError = ServerRefused(UNREACHABLE, f"{self._endpoint.host} has no address")
-        for address in found:
-            try:
-                connection = self._connect(address, deadline_s)
+        for number, address in enumerate(found):
+            left_s = deadline_s - time.monotonic()
+            try:  # an address that is silent must leave time for the others
+                connection = self._connect(address, time.monotonic() + left_s / (len(found) - number))
             except OffloadError as error:
                 problem = error
                 continue
@@ -91,12 +94,11 @@ class RestClient:
             raise TimeoutReached(f"no connection to {self._endpoint.host_and_port} was made in time")
         head, body = _encode(request)
         connection = self._take(deadline_s)
-        sent, received = connection.sent, connection.received
         path = f"/v2/models/{request.model}/infer"
         reply = self._exchange(connection, "POST", path, deadline_s, request.max_bytes, head + body, len(head))
         _check_status(reply.status, request.model)
         outputs, name = _decode(reply)
-        return InferReply(name, outputs, connection.sent - sent, connection.received - received)
+        return InferReply(name, outputs, reply.sent, reply.received)
 
     def close(self) -> None:
         """Close all connections."""
@@ -121,6 +123,11 @@ class RestClient:
     def _connect(self, address: Address, deadline_s: float) -> DeadlineSocket:
         try:
             return DeadlineSocket(address, deadline_s, self._context, self._endpoint.host)
+        except ssl.SSLCertVerificationError as error:
+            text = f"the certificate of {self._endpoint.host_and_port} is refused: {error.verify_message}"
+            raise ServerRefused(CERTIFICATE, text) from None
+        except ssl.SSLError as error:
+            raise self._tls_broke(error, CERTIFICATE) from None
         except OSError as error:
             raise self._failed(error) from None
 
@@ -163,6 +170,7 @@ class RestClient:
     ) -> _Reply:
         """Send a request and return the reply; the connection is kept unless anything failed."""
         connection.deadline_s = deadline_s
+        connection.sent = connection.received = 0
         keep = False
         try:
             connection.sendall(self._request_head(method, path, len(body), header_size) + body)
@@ -170,9 +178,11 @@ class RestClient:
                 response.begin()
                 reply = _read(response, max_bytes)
                 keep = not response.will_close and not self._closed
-            return reply
+            return reply._replace(sent=connection.sent, received=connection.received)
         except OffloadError:
             raise
+        except ssl.SSLError as error:
+            raise self._tls_broke(error) from None
         except OSError as error:
             raise self._failed(error) from None
         except http.client.HTTPException as error:
@@ -193,18 +203,18 @@ class RestClient:
             lines.append(f"Authorization: Bearer {self._token}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
+    def _tls_broke(self, error: ssl.SSLError, kind: str = UNREACHABLE) -> OffloadError:
+        """Return the error of a connection with TLS that failed; of what kind, depends on when it did."""
+        where, reason = self._endpoint.host_and_port, error.reason or "unknown reason"
+        if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
+            return ServerRefused(UNAUTHORISED, f"{where} refuses this client's certificate: {reason}")
+        return ServerRefused(kind, f"no connection with TLS to {where}: {reason}")
+
     def _failed(self, error: OSError) -> OffloadError:
         """Return the error that an error of the system means."""
         where = self._endpoint.host_and_port
         if isinstance(error, (socket.timeout, TimeoutError)):
             return TimeoutReached(f"{where} did not answer in time")
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return ServerRefused(CERTIFICATE, f"the certificate of {where} is refused: {error.verify_message}")
-        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-            reason = error.reason or "unknown reason"
-            if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
-                return ServerRefused(UNAUTHORISED, f"{where} refuses this client's certificate: {reason}")
-            return ServerRefused(CERTIFICATE, f"no connection with TLS to {where}: {reason}")
         if isinstance(error, ConnectionRefusedError):
             return ServerRefused(CONNECTION_REFUSED, f"nothing answers at {where}: the connection was refused")
         return ServerRefused(UNREACHABLE, f"{where} cannot be reached: {error.strerror or type(error).__name__}")

@@ -16,6 +16,7 @@ from tests.helpers.certificates import Authority
 from tests.helpers.fault_proxy import FaultProxy
 from tests.helpers.inference_server import InferenceServer
 from tests.helpers.offload_bundle import write_offload_bundle
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 ENOUGH_MS = 20_000.0  # a budget that no machine exceeds where nothing is wrong
 
@@ -73,3 +74,15 @@ def load(pair: tuple[Path, Path]) -> Iterator[Callable[..., Any]]:
     yield make
     for model in models:
         model.close()
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> ee.Model:
+    return ee.load(write_tiny_bundle(tmp_path_factory.mktemp("plain")))
+
+
+@pytest.fixture
+def model(load: Callable[..., Any], server: InferenceServer) -> Any:
+    loaded = load(server.url)
+    loaded.check_server()
+    return loaded

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Callable
 
 import pytest
 
@@ -13,6 +12,7 @@ from eetool_runtime.offload.breaker import CircuitBreaker
 from eetool_runtime.offload.client import InferReply, InferRequest
 from eetool_runtime.offload.errors import BUSY, UNREACHABLE, OffloadError, ServerRefused
 from eetool_runtime.offload.keeper import LinkKeeper
+from tests.helpers.offload_bundle import wait_for
 
 
 class ScriptedClient:
@@ -35,13 +35,6 @@ class ScriptedClient:
 
     def close(self) -> None:
         self.closed.set()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def start(client: ScriptedClient) -> LinkKeeper:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+import eetool_runtime as ee
 from eetool_runtime.manifest import Input, Preprocess
 from eetool_runtime.offload.raw_tensors import array_of, datatype_of, raw_contents
-from eetool_runtime.offload.wire import to_fp16, to_pixels, to_uint8
+from eetool_runtime.offload.wire import encoders, to_fp16, to_pixels, to_uint8
 from eetool_runtime.preprocess import normalise
+from tests.helpers.tiny_bundle import with_offload, write_tiny_bundle
 
 IMAGENET = Input(
     "x",
@@ -63,3 +68,17 @@ def test_raw_contents_of_any_type_and_order_round_trip(name: str, order: str) ->
     back = array_of("x", name, [2, 3], raw_contents(array))
     np.testing.assert_array_equal(back, array)
     assert raw_contents(np.array([1.0], ">f4")) == b"\x00\x00\x80\x3f"
+
+
+def test_encoders_integers_travel_as_they_are(tmp_path: Path) -> None:
+    def with_ids(document: Any) -> None:
+        with_offload(document, None, "fp16")
+        document["offload"]["inputs"].append({"tensor": "ids", "name": "ids", "dtype": "INT64"})
+
+    m = ee.open_bundle(write_tiny_bundle(tmp_path, ids=True, edit=with_ids)).manifest
+    assert m.offload is not None
+    (image, encode_image), (ids, encode_ids) = encoders(m, m.offload.inputs)
+    assert (image.dtype, encode_image(np.ones((1, 1, 4, 4), np.float32)).dtype) == ("FP16", np.float16)
+    numbers = np.array([[1, 2**40, -3]])
+    np.testing.assert_array_equal(encode_ids(numbers), numbers)
+    assert (ids.dtype, datatype_of(encode_ids(numbers))) == ("INT64", "INT64")
