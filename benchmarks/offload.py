@@ -32,6 +32,7 @@ from offload_cases import (
     BREAK_EVEN,
     CASCADE,
     EXACT,
+    FEATURES,
     MAIN,
     Case,
     Settings,
@@ -126,6 +127,7 @@ def run(settings: Settings, prepare_only: bool) -> dict[str, Any]:
     document: dict[str, Any] = {
         "fp32": kept(out / "fp32.json", partial(decisions, settings, EXACT, DECISIONS)),
         "uint8": kept(out / "uint8.json", partial(decisions, settings, MAIN, settings.limit)),
+        "features": kept(out / "features.json", partial(decisions, settings, FEATURES, settings.limit)),
     }
     predicted = {
         case.network: kept(out / f"{case.network}.estimate.json", partial(estimate, settings, case))

@@ -65,6 +65,7 @@ class Case:
 
 MAIN = Case(CASCADE, "0", "uint8")  # is tuned and measured on every link
 EXACT = Case(CASCADE, "0", "fp32")
+FEATURES = Case("frozen", "0", "uint8")  # an exit on the published ResNet-20, whose features travel
 BREAK_EVEN = (
     Case(SMALL, "input", "uint8"),
     Case(SMALL, "0", "fp32"),
@@ -80,16 +81,19 @@ def prepare(settings: Settings) -> None:
     """Train, tune and export what is not there yet."""
     settings.out.mkdir(parents=True, exist_ok=True)
     out, data = settings.out, ("--data", settings.data)
-    for name, depth in (("first", 20), ("second", 56)):
+    exits = ("--exits", 1, "--branch", "linear", "--recipe", "frozen", "--augment", "none", "--epochs", 3, "--seed", 0)
+    none = ("--exits", 0, "--epochs", 0)
+    for name, depth, kind in (("first", 20, none), ("second", 56, none), ("frozen", 20, exits)):
         weights = settings.weights / f"cifar10_resnet{depth}.safetensors"
-        given = ("--hold-out", "test", "--exits", 0, "--epochs", 0, "--normalise", "imagenet", "--weights", weights)
-        make(out / f"{name}.pt", "train", f"resnet{depth}", *data, *given)
+        given = ("--hold-out", "test", "--normalise", "imagenet", "--weights", weights)
+        make(out / f"{name}.pt", "train", f"resnet{depth}", *data, *given, *kind)
     make(out / "joined.pt", "cascade", out / "first.pt", out / "second.pt", *data)
     make(out / f"{CASCADE}-tuned.pt", "tune", out / "joined.pt", *data, "--max-accuracy-drop", 0.5)
+    make(out / "frozen-tuned.pt", "tune", out / "frozen.pt", *data, "--max-accuracy-drop", 0.5)
     untrained = ("--exits", 2, "--branch", "linear", "--epochs", 0, "--seed", 0)
     make(out / f"{SMALL}-tuned.pt", "train", SMALL, "--data", few_images(settings, 1), *untrained)
     make(out / f"{LARGE}-tuned.pt", "train", LARGE, "--data", few_images(settings, 7), *untrained)
-    for case in CASES:
+    for case in (*CASES, FEATURES):
         model = out / f"{case.network}-tuned.pt"
         whole = make(out / f"{case.network}.eebundle", "export", model, "--no-judge-speed")
         cut = ("--offload", case.cut, "--wire", case.wire, "--repository", settings.repository)

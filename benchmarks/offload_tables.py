@@ -12,7 +12,7 @@ def write_tables(document: Mapping[str, Any], path: Path) -> None:
     """Write the data file of the page."""
     tables = {
         "faults": _faults(document["faults"]),
-        "decisions": _decisions([document["fp32"], document["uint8"]]),
+        "decisions": _decisions([document[name] for name in ("fp32", "uint8", "features")]),
         "latency": _latency(document["links"]),
         "choices": _choices(document["links"]),
         "break-even": _break_even(document["break_even"]),
@@ -48,10 +48,14 @@ def _faults(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _decisions(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     columns = {"case": "text", "images": "number", "equal decisions": "number", "sent": "percent"}
     columns |= {"accuracy on the device": "percent", "with the server": "percent"}
+    columns |= {"on the device, thresholds of the server": "percent"}
     rows = [
         (
             *(run["case"], run["n"], run["equal"], round(100 * run["share"], 1)),
-            *(round(100 * run["accuracy"][name], 2) for name in ("local", "offloaded")),
+            *(
+                round(100 * run["accuracy"][name], 2)
+                for name in ("local", "offloaded", "local, thresholds of offloading")
+            ),
         )
         for run in runs
     ]
