@@ -7,13 +7,15 @@ EXTRAS ?= dev
 WORKERS ?= 2
 # The environment of test-libraries.
 LIBRARIES ?= .venv-libraries
+# The folder of the environments of test-servers.
+SERVERS ?= .venv-servers
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 # Waiting threads that spin make every test slow on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo docs test test-arm64 test-libraries test-native-long test-pythons check clean
+.PHONY: demo docs test test-arm64 test-libraries test-native-long test-pythons test-servers check clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh demo
@@ -38,6 +40,13 @@ test-native-long: $(INSTALLED)
 test-pythons: $(INSTALLED)
 	$(BIN)/python -m tests.platforms.pythons
 
+# The clients of offloading and the adapters for whole bundles against real servers, each in an environment of its own.
+test-servers: $(INSTALLED)
+	EETOOL_KSERVE_PYTHON=$$($(BIN)/python tools/make_server_environment.py kserve $(SERVERS)/kserve) \
+	EETOOL_TRITON_PYTHON=$$($(BIN)/python tools/make_server_environment.py triton $(SERVERS)/triton) \
+	EETOOL_MLSERVER_PYTHON=$$($(BIN)/python tools/make_server_environment.py mlserver $(SERVERS)/mlserver) \
+	    $(BIN)/pytest tests/servers
+
 # Networks of timm and torchvision through the commands, in an environment of its own with the torch that torchvision
 # needs: 6 GB, and half an hour.
 test-libraries: $(LIBRARIES)/.installed
@@ -51,7 +60,7 @@ check: $(INSTALLED)
 	$(BIN)/pytest -q tests/test_layering.py
 
 clean:
-	rm -rf $(VENV) $(LIBRARIES) demo build
+	rm -rf $(VENV) $(LIBRARIES) $(SERVERS) demo build
 
 $(INSTALLED): pyproject.toml runtimes/python/pyproject.toml runtimes/measure/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -160,7 +160,12 @@ class SearchRequest:
     show_default=True,
     help="Percentage points that early exits may lose against full depth.",
 )
-@click.option("--storage", default=None, metavar="URL", help="postgresql://user@host/name.  [a file beside the output]")
+@click.option(
+    "--storage",
+    default=None,
+    metavar="URL",
+    help="postgresql://user@host/name, or grpc://host:port of a storage proxy.  [a file beside the output]",
+)
 @click.option("--study", default="search", show_default=True, help="Workers of one study share its trials.")
 @click.option("--resume/--no-resume", default=False, help="Continue the study beside the output.")
 @click.option("--supernet", type=PATH, default=None, help="File of shared weights; trained if it is missing.")

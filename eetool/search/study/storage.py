@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from eetool.errors import ArtefactError, EarlyExitError, MissingError, OutputError, UsageError
 from eetool.progress import SILENT, Progress
+from eetool.search.study.storage_proxy import connect_proxy, proxy_reason, proxy_refusal
 from eetool.search.study.storage_url import StorageUrl
 from eetool.workspace import set_aside
 
@@ -72,16 +73,24 @@ class Storage:
             *(optuna.exceptions.StorageInternalError, sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError),
             *(sqlalchemy.exc.PendingRollbackError, sqlalchemy.exc.InternalError),
         )
-        self._failed = (*self._lost, sqlalchemy.exc.DatabaseError)
         self.database = self._open()
+        if self.url.is_proxy:
+            from grpc import RpcError
+
+            self._lost = (*self._lost, RpcError)
+        self._failed = (*self._lost, sqlalchemy.exc.DatabaseError)
 
     def _open(self) -> Any:
         import sqlalchemy.exc
 
         url = self.url
         try:
-            return self._connect()
+            return connect_proxy(url) if url.is_proxy else self._connect()
         except ImportError as error:
+            if url.is_proxy:
+                raise MissingError(
+                    f"a storage proxy needs the package {error.name}", "pip install grpcio protobuf"
+                ) from None
             raise MissingError(
                 f"the database of {url} needs a driver: {url.reason(error)}", 'pip install "eetool[search]"'
             ) from None
@@ -127,8 +136,9 @@ class Storage:
                     raise
                 waited = time.monotonic() - since
                 if waited > self.heartbeat.retry_seconds:
+                    reason = proxy_reason(error) if self.url.is_proxy else self.url.reason(error)
                     raise ArtefactError(
-                        f"the storage {self.url} has been unreachable for {waited:.0f} s: {self.url.reason(error)}",
+                        f"the storage {self.url} has been unreachable for {waited:.0f} s: {reason}",
                         "Restore it and start the worker again; nothing stored is lost.",
                     ) from None
                 if pause <= 1:
@@ -143,6 +153,8 @@ class Storage:
     def _broken(self, error: BaseException) -> EarlyExitError | None:
         """Return the error where a retry does not help; None where the storage is only unreachable."""
         for cause in _causes(error):
+            if (refusal := proxy_refusal(self.url, cause)) is not None:
+                return refusal
             if isinstance(cause, sqlite3.Error) and (code := getattr(cause, "sqlite_errorcode", None)) is not None:
                 primary = code & 0xFF
                 if primary in _BUSY:

@@ -8,10 +8,11 @@ from eetool.errors import UsageError
 
 _PLAIN = re.compile(r"[\w.-]+")
 _HINT = "Such as postgresql://user@host/name."
+PROXY_SCHEME = "grpc"
 
 
 class StorageUrl:
-    """A URL for SQLAlchemy; `str()` returns the parts of it that messages may show.
+    """A URL for SQLAlchemy, or of a storage proxy; `str()` returns the parts of it that messages may show.
 
     A password in a wrong place is parsed as a host, a port or a name. So only plain parts are shown. A query is never
     shown, nor any part of a URL that does not parse.
@@ -31,6 +32,7 @@ class StorageUrl:
         if self.url.drivername in ("postgresql", "postgres"):
             self.url = self.url.set(drivername="postgresql+psycopg")
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.is_proxy = self.url.drivername == PROXY_SCHEME
         self._shown = _printable(self.url, self.is_sqlite)
         shown = set(_words(self._shown))
         self._hidden = [word for word in _words(text) if word not in shown]
@@ -53,6 +55,8 @@ class StorageUrl:
 def _printable(url: Any, is_sqlite: bool) -> str:
     """Return the scheme, and the parts after it where all of them are plain."""
     scheme = url.drivername.partition("+")[0]
+    if scheme == PROXY_SCHEME:
+        url = type(url).create(scheme, host=url.host, port=url.port)  # a proxy has no more, so the rest may be anything
     parts = [url.username, url.host, *([] if is_sqlite else [url.database])]
     if not all(part is None or _PLAIN.fullmatch(part) for part in parts):
         return f"{scheme}://…"

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ import pytest
 
 from tests.helpers import fake_work
 from tests.helpers.fake_work import take_part
+from tests.helpers.storage_proxy import free_port, start_proxy
 
 TRIALS = 12
 _USER = "postgres"  # the server refuses to run as root
@@ -32,9 +32,7 @@ class Server:
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.binaries, self.folder = binaries, folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.as_user: list[str] = []
         if os.geteuid() == 0:
             self.as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"]
@@ -141,3 +139,34 @@ def test_worker_server_restart_continues(server: Server, start_worker: Callable[
         process.kill()
     assert process.exitcode == 0
     assert found(log) == expected
+
+
+def test_two_workers_through_storage_proxy_find_same_candidates(
+    server: Server, start_worker: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The proxy is stopped meanwhile and started again; its workers wait for it."""
+    pytest.importorskip("grpc")
+    import psycopg
+
+    expected = [c.id for c in take_part(f"sqlite:///{tmp_path / 'alone.db'}", TRIALS)]
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE third")
+    database = f"{server.url.rpartition('/')[0]}/third".replace("postgresql:", "postgresql+psycopg:")
+    port, logs = free_port(), [tmp_path / f"worker{i}" for i in range(2)]
+    proxy = start_proxy(database, port)
+    workers = [start_worker(f"grpc://127.0.0.1:{port}", 0.3, log) for log in logs]
+    try:
+        while not all(map(lines, logs)):
+            time.sleep(0.05)
+            assert all(worker.is_alive() for worker in workers)
+        proxy.kill()
+        proxy.wait()
+        proxy = start_proxy(database, port)
+        for worker in workers:
+            worker.join()
+    finally:
+        for process in (*workers, proxy):
+            process.kill()
+        proxy.wait()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert [found(log) for log in logs] == [expected] * 2
