@@ -2,7 +2,7 @@
 
 import math
 
-from scipy.stats import norm
+from scipy.special import ndtri
 
 CONFIDENCE = 0.95
 Interval = tuple[float, float]
@@ -26,4 +26,4 @@ def paired_interval(gained: float, lost: float, n: int) -> Interval:
 def paired_half_width(gained: float, lost: float, n: float) -> float:
     """Return half the width of `paired_interval`, as a share of 1."""
     up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    return float(norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((up + down - (up - down) ** 2) / (n + 2)))
+    return float(ndtri((1 + CONFIDENCE) / 2) * math.sqrt((up + down - (up - down) ** 2) / (n + 2)))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from eetool_runtime.result import softmax
 
@@ -66,6 +65,8 @@ def auroc(confidence: np.ndarray, correct: np.ndarray) -> float | None:
     hits, misses = int(correct.sum()), int((~correct).sum())
     if not hits or not misses:
         return None
+    from scipy.stats import rankdata  # slow to load
+
     ranks = rankdata(confidence)
     return float((ranks[correct].sum() - hits * (hits + 1) / 2) / (hits * misses))
 

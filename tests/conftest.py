@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,15 +126,20 @@ def digits() -> Source:
     return load_source("digits")
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the temporary folder of all test processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # contains one folder per worker
+
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+def once(shared_folder: Path) -> Once:
     """Return a function that lets `make` fill a folder once per test run, shared by all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # contains one folder per worker
+    base = shared_folder
 
     def fill_once(name: str, make: Callable[[Path], object]) -> Path:
         folder = base / f"once-{name}"
@@ -147,6 +153,24 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         return folder
 
     return fill_once
+
+
+Sharing = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="session")
+def sharing_conversions(shared_folder: Path) -> Sharing:
+    """Return a context manager in which equal components are converted and quantised once per test run."""
+    from tests.helpers.shared_conversions import shared_conversions  # imports torch
+
+    return partial(shared_conversions, shared_folder / "conversions")
+
+
+@pytest.fixture(scope="module")
+def converted_once(sharing_conversions: Sharing) -> Iterator[None]:
+    """Share conversions during the tests of a module."""
+    with sharing_conversions():
+        yield
 
 
 def _run(*arguments: object) -> str:
@@ -171,23 +195,29 @@ def tuned(trained: Path, once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(tuned: Path, once: Once) -> Path:
+def bundle(tuned: Path, once: Once, sharing_conversions: Sharing) -> Path:
     """Return the read-only bundle of the tuned model, with references; beside it is the document of its export."""
 
     def export(folder: Path) -> None:
-        document = _run("export", tuned, "-o", folder / "model.eebundle", "--json")
+        with sharing_conversions():
+            document = _run("export", tuned, "-o", folder / "model.eebundle", "--json")
         (folder / "export.json").write_text(document, encoding="utf-8")
 
     return once("bundle", export) / "model.eebundle"
 
 
 @pytest.fixture(scope="session")
-def all_variants(tuned: Path, once: Once) -> Path:
+def all_variants(tuned: Path, once: Once, sharing_conversions: Sharing) -> Path:
     """Return the read-only bundle of the tuned model in every variant that can be made here, without references."""
     formats = [word for graph_format in formats_here() for word in ("--format", graph_format)]
     precisions = ("--precision", "fp32", "--precision", "int8", "--no-judge-speed")  # however busy the machine is
     command = ("export", tuned, *formats, *precisions, "--no-reference", "-o")
-    return once("variants", lambda folder: _run(*command, folder / "model.eebundle")) / "model.eebundle"
+
+    def export(folder: Path) -> None:
+        with sharing_conversions():
+            _run(*command, folder / "model.eebundle")
+
+    return once("variants", export) / "model.eebundle"
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import numpy as np
-from scipy.stats import binomtest
 
 from eetool.accuracy_difference import CONFIDENCE, Interval
 from eetool.advise.document import EXITS, AdviceVerdict, PointForecast, RivalForecast, SizeForecast
@@ -78,6 +77,8 @@ def forecast_points(
 
 def accuracy_interval(accuracy: float, n: int) -> Interval:
     """Return the 95 % interval of the accuracy on new examples of a classifier with `accuracy` on n: Wilson's."""
+    from scipy.stats import binomtest  # slow to load
+
     interval = binomtest(round(accuracy * n), n).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 

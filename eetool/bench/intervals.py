@@ -3,11 +3,11 @@
 import math
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from eetool.accuracy_difference import CONFIDENCE, Interval, paired_half_width, paired_interval
 
-Z = float(norm.ppf((1 + CONFIDENCE) / 2))
+Z = float(ndtri((1 + CONFIDENCE) / 2))
 _WIDEST = math.log(1e6)  # two passes that differ tell nothing, and say so with a number that JSON has
 
 
@@ -31,7 +31,7 @@ def pass_half_width(point_ms: np.ndarray, other_ms: np.ndarray) -> float:
     ratios = np.log(point_ms / other_ms)
     if len(ratios) < 2:
         return 0.0
-    half = t.ppf((1 + CONFIDENCE) / 2, len(ratios) - 1) * ratios.std(ddof=1) / math.sqrt(len(ratios))
+    half = stdtrit(len(ratios) - 1, (1 + CONFIDENCE) / 2) * ratios.std(ddof=1) / math.sqrt(len(ratios))
     return min(float(half), _WIDEST)
 
 

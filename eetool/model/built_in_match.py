@@ -1,5 +1,6 @@
 """Search for the built-in network that a file of weights fits."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -25,29 +26,34 @@ def find_built_in(stored: Any) -> str | None:
     """
     if sum(len(state.tensors) for state in find_states(stored, lambda name: False)) < _FEWEST:
         return None
-    return next((name for name, needed in _candidates() if _fits(stored, needed)), None)
+    return next((name for name in (*names.NAMES, *_MORE) if _fits(stored, name)), None)
 
 
 @cache
-def _candidates() -> tuple[tuple[str, NeededTensors], ...]:
-    """Return the networks with the shapes of their tensors, which have no values."""
-    found = []
-    for name in (*names.NAMES, *_MORE):
-        for side in _SIDES:
-            with torch.device("meta"):
-                backbone = build_backbone(name, (1, 3, side, side), _CLASSES)
-            found.append((name, needed_tensors(backbone, _CLASSES)))
-    return tuple(found)
+def needed_by(name: str, side: int) -> NeededTensors:
+    """Return the tensors of a built-in network for images of `side` pixels; they have shapes and no values."""
+    with torch.device("meta"):
+        backbone = build_backbone(name, (1, 3, side, side), _CLASSES)
+    return needed_tensors(backbone, _CLASSES)
 
 
-def _fits(stored: Any, needed: NeededTensors) -> bool:
+def _fits(stored: Any, name: str) -> bool:
+    for side in _SIDES:
+        needed = needed_by(name, side)
+        expected = {n: x for n, x in needed.tensors.items() if not n.endswith(COUNTER)}
+        found = list(_named_as_needed(stored, needed))
+        if any(x.keys() == expected.keys() and all(_same(x[n], expected[n]) for n in expected) for x in found):
+            return True
+        if not any(len(x.keys() & expected.keys()) > len(expected) / 2 for x in found):
+            return False  # so the other size need not be built, which takes longer than all of this
+    return False
+
+
+def _named_as_needed(stored: Any, needed: NeededTensors) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the tensors of every network in the file by the names of the built-in one, where they have some."""
     for state in find_states(stored, needed.is_known):
         for tensors in (state.tensors, *(p.translate(state.tensors, needed.tensors) for p in needed.published)):
-            names_here = {name for name in tensors if not name.endswith(COUNTER)}
-            expected = {name: x for name, x in needed.tensors.items() if not name.endswith(COUNTER)}
-            if names_here == expected.keys() and all(_same(tensors[n], x) for n, x in expected.items()):
-                return True
-    return False
+            yield {name: x for name, x in tensors.items() if not name.endswith(COUNTER)}
 
 
 def _same(stored: torch.Tensor, expected: torch.Tensor) -> bool:

@@ -15,7 +15,6 @@ from functools import lru_cache
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import gammaln, xlogy
-from scipy.stats import beta, binom
 
 from eetool.metrics import Thresholds
 from eetool.tune.threshold_search import ThresholdProblem
@@ -80,6 +79,8 @@ def p_value(worse: int, better: int, n: int, risk: float) -> float:
     no larger than the observed one, maximised over how often only full depth is wrong. That rate is first bounded
     above, and the error of the bound is added (Berger and Boos, 1994).
     """
+    from scipy.stats import beta  # slow to load
+
     if n == 0 or worse - better >= risk * n:
         return 1.0
     bound = float(beta.ppf(1 - _NUISANCE_ERROR, better + 1, n - better)) if better < n else 1.0  # Clopper-Pearson
@@ -123,6 +124,8 @@ def _sizes(n: int) -> Iterator[int]:
 
 def _as_extreme(worse: int, better: int, n: int, risk: float, highest: float) -> tuple[np.ndarray, np.ndarray]:
     """Return counts (i, j) of all outcomes at least as good as (worse, better), except for a probability `_CUT_OFF`."""
+    from scipy.stats import binom  # slow to load
+
     most = [int(binom.isf(_CUT_OFF / 2, n, min(p, 1.0))) + 1 for p in (highest + risk, highest)]
     i, j = np.meshgrid(*(np.arange(min(m, n) + 1) for m in most), indexing="ij")
     as_good = (i + j <= n) & (_score(i, j, n, risk) <= _score(np.array(worse), np.array(better), n, risk) + 1e-9)

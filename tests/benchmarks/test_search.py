@@ -9,7 +9,8 @@ from eetool.data.splits import TEST, split_source
 from tests.helpers.scripts import call_script
 
 SCRIPT = "benchmarks/experiments/search.py"
-SMALL = ("--space", "resnet", "--trials", "3", "--seeds", "1", "--supernet-epochs", "1", "--examples", "60")
+SPACE = "tests.helpers.small_spaces:mobile"
+SMALL = ("--space", SPACE, "--trials", "3", "--seeds", "1", "--supernet-epochs", "1", "--examples", "60")
 
 
 def objectives(folder: Path) -> list[dict[str, Any]]:

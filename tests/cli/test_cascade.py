@@ -20,6 +20,7 @@ from tests.helpers.native_runtime import Library
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "eetool/schemas/cascade-1.schema.json").read_text(encoding="utf-8"))
 Refused = Callable[..., None]
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_cascade_without_sums_full_depth_runs_the_last_network_alone(
 
 @pytest.mark.parametrize(
     "options",
-    [("--layout", "single"), ("--merge", "all"), ("--precision", "int8")],
+    [("--layout", "single"), ("--merge", "all", "--no-reference"), ("--precision", "int8", "--no-reference")],
     ids=lambda options: " ".join(options),
 )
 def test_cascade_other_exports_succeed(
@@ -191,5 +192,5 @@ def test_cascade_where_one_network_is_needed_is_refused(
 
 def test_cascade_as_a_teacher_is_one_network(cli: Callable[..., Any], joined: Path, tmp_path: Path) -> None:
     options = ("--data", "digits", "--exits", 1, "--recipe", "distill", "--epochs", 1)
-    result = cli("train", "resnet8", *options, "--teacher", joined / "m.pt", "-o", tmp_path / "x.pt")
+    result = cli("train", "resnet-8x0-16x1", *options, "--teacher", joined / "m.pt", "-o", tmp_path / "x.pt")
     assert result.code == 0, result

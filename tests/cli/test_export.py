@@ -11,6 +11,7 @@ from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool_runtime import open_bundle
 
 WITHOUT_DATA = ("--epochs", 0, "--input", "1x1x8x8", "--classes", 3, "--branch", "linear")
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from eetool.tune import fit_policy
 from eetool_runtime import open_bundle
 
 DIGITS = ("--data", "digits")
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 
 @pytest.fixture

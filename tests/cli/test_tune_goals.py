@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from eetool.export.bundle_files import read_goals
 from eetool.model.checkpoint import load_checkpoint
 from eetool_runtime import load, open_bundle
 
 DIGITS = ("--data", "digits")
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 
 def test_tune_goals_reach_every_variant_and_the_next_fit(cli: Any, trained: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from eetool_runtime.backends import open_graph
 FullDisk = Callable[[int], AbstractContextManager[None]]
 VARIANT = "onnx/fp32"
 NO_REFERENCES = ExportOptions(references=False)
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,23 @@
 """Goals of a policy in bundles: every variant has the same operating points, for every kind of goal."""
 
-import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from torch import Tensor
 
 import eetool
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, MissingError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import GOALS, read_goals, write_goals, write_manifest
-from eetool.export.converters import to_onnx as converter
 from eetool.export.default_point import price_default_point
 from eetool.export.expected_drops import read_drops
-from eetool.export.split import ComponentModule
 from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.goals import ENERGY, HW_PROFILE, LATENCY, MACS, MEASUREMENT, Budget, CostSource, TuningGoals
@@ -39,6 +34,7 @@ HAS_TFLITE = all(importlib.util.find_spec(name) for name in ("litert_torch", "ai
 needs_tflite = pytest.mark.skipif(not HAS_TFLITE, reason="the extra eetool[tflite] is not installed")
 VARIANTS = ("onnx/fp32", "onnx/int8")
 DROP = 6.0
+pytestmark = pytest.mark.usefixtures("converted_once")  # all policies are of one network
 
 
 @pytest.fixture(scope="module")
@@ -57,28 +53,6 @@ def quadrants() -> Source:
 def quadrant_model(quadrants: Source, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     state = tmp_path_factory.mktemp("goals") / "state"
     return train_model("resnet8", quadrants, ExitPlan(2, "linear"), TrainingSettings("joint", 1, 0, 64, 0.05), state)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def converted_once() -> Iterator[None]:
-    """All policies are of one network, so most graphs are equal: convert each once. Exports still verify them."""
-    convert = converter.to_onnx
-    made: dict[tuple[str, str, bytes], bytes] = {}
-
-    def once(component: ComponentModule, inputs: Sequence[Tensor], simplify: bool = True) -> onnx.ModelProto:
-        weights = hashlib.sha256()
-        for tensor in component.module.state_dict().values():
-            weights.update(tensor.numpy().tobytes())
-        sizes = {name: tuple(map(str, shape)) for name, shape in component.shapes.items()}
-        described = (component.name, component.inputs, component.outputs, sizes, simplify)
-        key = (str(described), str(component.module.code), weights.digest())
-        if key not in made:
-            made[key] = convert(component, inputs, simplify).SerializeToString()
-        return onnx.load_from_string(made[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(converter, "to_onnx", once)
-        yield
 
 
 class Notes:

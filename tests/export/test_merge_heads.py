@@ -24,6 +24,7 @@ from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.manifest import Expected, OperatingPoint
 
 GOLDEN = Path(__file__).parents[1] / "golden/profile-1.json"
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 
 class Tangled(nn.Module):

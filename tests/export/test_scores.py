@@ -25,6 +25,7 @@ from eetool_runtime.manifest import OperatingPoint
 from eetool_runtime.preprocess import normalise
 
 TEMPERATURES = (1.5, 0.7, 1.0)
+pytestmark = pytest.mark.usefixtures("converted_once")
 PLATT = Calibration(TEMPERATURES, (0.6, 1.7, 0.9), (0.5, -0.4, 0.1))
 
 

@@ -34,6 +34,7 @@ Cli = Callable[..., Any]  # see tests/conftest.py
 HAS_TFLITE = all(importlib.util.find_spec(name) for name in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"))
 needs_tflite = pytest.mark.skipif(not HAS_TFLITE, reason="the extra eetool[tflite] is not installed")
 FORMATS = ["onnx", pytest.param("tflite", marks=needs_tflite)]
+pytestmark = pytest.mark.usefixtures("converted_once")
 NAMES = [name if name.startswith("onnx") else pytest.param(name, marks=needs_tflite) for name in VARIANTS]
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from eetool.model.backbones.names import NAMES
 from eetool.model.backbones.published_names import published_names
 from eetool.model.backbones.registry import build_backbone
-from eetool.model.built_in_match import find_built_in
+from eetool.model.built_in_match import find_built_in, needed_by
 
 
 def stored(name: str, side: int = 224, classes: int = 1000) -> dict[str, Tensor]:
@@ -17,7 +17,14 @@ def stored(name: str, side: int = 224, classes: int = 1000) -> dict[str, Tensor]
 
 @pytest.mark.parametrize(
     ("name", "side"),
-    [("resnet20", 32), ("imagenet-resnet18", 32), ("imagenet-resnet50", 224), ("mobilenetv1-0.5", 160), ("vgg11", 64)],
+    [
+        ("resnet20", 32),
+        ("imagenet-resnet18", 32),
+        ("imagenet-resnet50", 224),
+        ("mobilenetv1-0.5", 160),
+        ("vgg11", 64),
+        ("densenet121", 32),
+    ],
 )
 def test_find_built_in_own_names_are_found_in_wrappers(name: str, side: int) -> None:
     state = {f"module.{key}": x for key, x in stored(name, side).items()}
@@ -40,5 +47,7 @@ def test_find_built_in_other_tensors_fit_none() -> None:
     assert find_built_in({"fc.weight": torch.zeros(2)}) is None
 
 
-def test_find_built_in_no_network_is_too_small_to_be_looked_for() -> None:
-    assert min(len(stored(name, 32)) for name in NAMES) >= 30
+def test_find_built_in_networks_are_large_enough_and_have_most_names_at_every_size() -> None:
+    needed = [[needed_by(name, side).tensors.keys() for side in (32, 224)] for name in NAMES]
+    assert min(len(small) for small, _ in needed) >= 30
+    assert all(len(small & large) > 0.9 * len(large) for small, large in needed)

@@ -22,6 +22,7 @@ from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.preprocess import normalise
 
 BOTH = ExitPlan(3, "linear", cascade=True, ensemble=True)
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 
 @pytest.fixture(scope="module")

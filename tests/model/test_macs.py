@@ -53,8 +53,10 @@ def test_count_macs_layers_equal_count_by_hand(layer: nn.Module, macs: int) -> N
 def test_count_macs_backbones_equal_published_size(
     name: str, shape: tuple[int, ...], mega_macs: float, mega_parameters: float
 ) -> None:
-    backbone = build_backbone(name, (1, *shape), 1000 if shape[1] == 224 else 10).eval()
-    assert count_macs(backbone, (torch.zeros(1, *shape),)) / 1e6 == pytest.approx(mega_macs, rel=0.01)
+    with torch.device("meta"):  # without values
+        backbone = build_backbone(name, (1, *shape), 1000 if shape[1] == 224 else 10).eval()
+        macs = count_macs(backbone, (torch.zeros(1, *shape),))
+    assert macs / 1e6 == pytest.approx(mega_macs, rel=0.01)
     assert count_parameters(backbone) / 1e6 == pytest.approx(mega_parameters, rel=0.025)
 
 

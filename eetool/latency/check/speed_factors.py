@@ -10,7 +10,7 @@ less weight (Huber, 1964, by iteratively reweighted least squares).
 """
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 LEVEL = 0.9  # of intervals, as of predictions
 _APART = 0.1  # standard deviation of a class's factor around the common one
@@ -41,7 +41,7 @@ def fit_speed_factors(shares: np.ndarray, ratios: np.ndarray) -> tuple[np.ndarra
         weights = np.minimum(1.0, _HUBER * noise / np.maximum(np.abs(residuals), 1e-12))
     total = np.concatenate((np.ones((classes, 1)), np.eye(classes)), axis=1)  # (k, 1 + k): factor = common + apart
     deviations = np.sqrt(np.diag(total @ np.linalg.inv(precision) @ total.T))
-    half = student.ppf((1 + LEVEL) / 2, max(1, count - classes)) * deviations
+    half = stdtrit(max(1, count - classes), (1 + LEVEL) / 2) * deviations
     return total @ solution, deviations, half
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from eetool.latency.estimate.cascade_price import LATENCY, CascadePrice
 from eetool.latency.estimate.coverage import kind_name
@@ -106,7 +106,7 @@ def ratio_interval(
 ) -> tuple[float, float, float]:
     """Return the ratio of two latencies with its 95 % interval: ratio, lower and upper bound."""
     ratio = point.total_ms / other.total_ms
-    half = float(norm.ppf((1 + LEVEL) / 2)) * _ratio_deviation(point, other, composition)
+    half = float(ndtri((1 + LEVEL) / 2)) * _ratio_deviation(point, other, composition)
     return ratio, ratio * math.exp(-half), ratio * math.exp(half)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 
 from eetool.latency.kernels.features import linear_terms, log_sizes
 from eetool.latency.kernels.kernel import Kernel
@@ -132,6 +131,8 @@ def fit_terms(terms: np.ndarray, values: np.ndarray) -> np.ndarray:
     Returns:
         The coefficients (4,).
     """
+    from scipy.optimize import nnls  # slow to load
+
     scale = np.maximum(terms.max(axis=0), 1e-12)
     weighted = terms / scale / values[:, None]
     # A small ridge: with few entries no term may come out as free.

@@ -24,9 +24,11 @@ def test_efficientnet_lite_has_published_size(kind: int, side: int, macs: float,
 
 @pytest.mark.parametrize("side", [224, 260, 192, 131])
 def test_efficientnet_lite_halves_images_of_any_size_upwards(side: int) -> None:
-    net = build_backbone("efficientnet-lite2", (1, 3, side, side), 10).eval()
+    with torch.device("meta"):  # without values
+        net = build_backbone("efficientnet-lite2", (1, 3, side, side), 10).eval()
+        features = net.last(net.blocks(net.stem(torch.zeros(1, 3, side, side))))
     expected = -(-side // 32)
-    assert net.last(net.blocks(net.stem(torch.zeros(1, 3, side, side)))).shape == (1, 1280, expected, expected)
+    assert features.shape == (1, 1280, expected, expected)
 
 
 @pytest.mark.parametrize(

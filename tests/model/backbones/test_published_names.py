@@ -106,8 +106,8 @@ def as_published(net: nn.Module, names: PublishedNames) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(("name", "source"), FACTS)
 def test_published_names_are_those_of_files(name: str, source: str) -> None:
-    torch.manual_seed(0)
-    net = build_backbone(name, SHAPE, CLASSES)
+    with torch.device("meta"):  # without values
+        net = build_backbone(name, SHAPE, CLASSES)
     names = names_of(net, source)
     stored = {key: tuple(x.shape) for key, x in as_published(net, names).items()}
     facts = FACTS[(name, source)]
