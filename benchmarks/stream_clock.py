@@ -10,8 +10,6 @@ from stream_choice import Choice, pooled
 from eetool.bench.stream_timing import StreamTimes
 from eetool.tune.stream_rivals import FULL_DEPTH, Policy, decide
 
-_BETWEEN = " within "
-
 
 def clocked(cases: Sequence[Case], choices: Sequence[Choice], passes: int, frames: int | None = None) -> dict[str, Any]:
     """Return latencies over all cases, by the limit of the reaction and the kind.
@@ -22,17 +20,20 @@ def clocked(cases: Sequence[Case], choices: Sequence[Choice], passes: int, frame
         passes: over the frames.
         frames: so many of each case; None for all, of which accuracy and reaction are returned as well.
     """
-    named = [
-        {f"{kind}{_BETWEEN}{limit}": policy for limit, own in by_limit.items() for kind, policy in own.items()}
-        for by_limit in choices
+    named = {
+        (limit, kind): tuple(own[limit][kind] for own in choices)
+        for limit, kinds in choices[0].items()
+        for kind in kinds
+    }
+    names = {policies: str(number) for number, policies in enumerate(dict.fromkeys(named.values()))}  # each timed once
+    timed = [
+        case.time({name: policies[i] for policies, name in names.items()}, passes, frames)
+        for i, case in enumerate(cases)
     ]
-    timed = [case.time(own, passes, frames) for case, own in zip(cases, named, strict=True)]
     rows: dict[str, dict[str, Any]] = {}
-    for name in named[0]:
-        kind, _, limit = name.partition(_BETWEEN)
-        reference = [one[f"{FULL_DEPTH}{_BETWEEN}{limit}"] for one in timed]
-        own = [one[name] for one in timed]
-        row = {**_latency(own, reference), "same_answers": _same([p[name] for p in named], own, cases)}
+    for (limit, kind), policies in named.items():
+        reference, own = ([one[names[p]] for one in timed] for p in (named[limit, FULL_DEPTH], policies))
+        row = {**_latency(own, reference), "same_answers": _same(policies, own, cases)}
         if frames is None:
             row |= pooled(cases, [one.labels for one in own])
         rows.setdefault(limit, {})[kind] = row

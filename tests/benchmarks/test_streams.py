@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from eetool.bench.stream_timing import StreamTimes
 from eetool.data.registry import load_source
 from eetool.tune.moving_average import AveragePolicy
 from eetool.tune.stream_simulation import simulate
@@ -155,3 +156,34 @@ def test_movement_changes_keep_lengths_and_leave_windows_alone_in_eval_mode(monk
     half = slowed(line, torch.tensor([0.5]))[0, :, :, 0]
     torch.testing.assert_close(half[:, 0].diff(), torch.full((39,), 0.5))
     torch.testing.assert_close(half[:, 1], half[:, 0] / 2)
+
+
+class TimedCase:
+    """Frames whose answers take 1 ms for each exit that they may leave at."""
+
+    def __init__(self) -> None:
+        self.test, self.base_rates = frames(groups=2, n=60), np.full(3, 1 / 3)
+        self.asked: dict[str, StreamPolicy] = {}
+
+    def time(self, policies: dict[str, StreamPolicy], passes: int, count: int | None) -> dict[str, StreamTimes]:
+        self.asked = policies
+        times = {}
+        for name, policy in policies.items():
+            decided = simulate([policy], self.test.probabilities, self.test.starts, self.base_rates)
+            ms = 1.0 + sum(t is None for t in policy.thresholds)
+            n = len(self.test.labels)
+            times[name] = StreamTimes(decided.labels[0], decided.exits[0], np.full(n, ms), np.full(passes, ms))
+        return times
+
+
+def test_clocked_times_equal_policies_once_and_takes_full_depth_as_the_reference() -> None:
+    from stream_clock import clocked
+
+    full, gated = StreamPolicy(1.0, (None, None), agree=False), StreamPolicy(0.1, (0.8, 0.8))
+    case, choice = TimedCase(), {limit: {"full depth": full, "filter": gated} for limit in ("2", "6")}
+    result = clocked([case], [choice], passes=2)  # type: ignore[list-item]
+    assert sorted(map(str, case.asked.values())) == sorted(map(str, (full, gated)))
+    for limit in ("2", "6"):
+        assert result["ways"][limit]["full depth"]["ratio"] == 1.0
+        assert result["ways"][limit]["filter"]["ratio"] == pytest.approx(1 / 3)
+        assert result["ways"][limit]["filter"]["same_answers"] == 1.0
