@@ -1,19 +1,19 @@
 """Frames of `benchmarks/streams.py`: networks trained, tuned and exported by eetool, and their outputs on sequences."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import eetool
 from eetool.bench.stream_timing import StreamTimes, time_streams
 from eetool.bench.stream_ways import AverageFrames, FilterFrames, open_stream_model
 from eetool.data.source import Source
 from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
-from eetool.tune.calibration import fit_temperature
+from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.tune.moving_average import AveragePolicy
 from eetool.tune.stream_figures import Frames
 from eetool.tune.stream_rivals import Policy
@@ -70,29 +70,13 @@ class Case:
         return time_streams(ways, self.test.starts[:frames], passes)
 
 
-def eetool(folder: Path, *arguments: str, path: Path | None = None) -> None:
-    """Run a command of eetool in `folder`, with networks from `path`; its lines go to stderr."""
-    command = [sys.executable, "-m", "eetool", *arguments]
-    root = Path(__file__).parents[1]
-    own = [] if path is None else [str(path)]
-    places = os.pathsep.join([*own, *(str(root / part) for part in ("", "runtimes/python", "runtimes/measure"))])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": places}
-    done = subprocess.run(command, cwd=folder, check=False, stdout=sys.stderr, env=environment)
-    if done.returncode:
-        raise SystemExit(f"failed with exit code {done.returncode}: {' '.join(command)}")
-
-
-def make_bundle(folder: Path, stem: str, train: Sequence[str], data: str, path: Path | None, reference: str) -> Path:
-    """Train, tune and export a network, as far as that was not done; return its bundle."""
-    model, bundle = folder / f"{stem}.pt", folder / f"{stem}.eebundle"
-    own = ("--model", reference) if ":" in reference else ()
-    if not model.exists():
-        eetool(folder, "train", reference, "--data", data, *train, "--threads", "1", "-o", model.name, path=path)
-    if not bundle.exists():
-        tuned = folder / f"{stem}_tuned.pt"
-        eetool(folder, "tune", model.name, "--data", data, *own, "-o", tuned.name, "--force", path=path)
-        eetool(folder, "export", tuned.name, *own, "-o", bundle.name, path=path)
-    return bundle
+def train_once(path: Path, reference: str, data: Source, **options: Any) -> Checkpoint:
+    """Train a network as far as that was not done, and return it; an interrupted training goes on."""
+    if path.exists():
+        return load_checkpoint(path, [reference])
+    print(f"training {path.name}", file=sys.stderr)
+    begun = path.with_name(f"{path.name}.resume").exists()
+    return eetool.train(reference, data, path, resume=begun, **options)
 
 
 def variant_of(bundle: Path) -> str:
@@ -107,17 +91,18 @@ def predict(bundle: Path, inputs: np.ndarray) -> np.ndarray:
     return np.stack([np.concatenate([part[k][0] for part in parts]) for k in range(len(parts[0]))])
 
 
-def source_frames(
-    source: Source, indices: np.ndarray, logits: np.ndarray, temperatures: Sequence[float] | None = None
-) -> Frames:
-    """Return frames of a source; without temperatures these are fitted on the frames themselves."""
+def temperatures_of(bundle: Path) -> tuple[float, ...]:
+    """Return the temperature of every exit."""
+    return open_bundle(bundle).manifest.variants[variant_of(bundle)].temperatures
+
+
+def source_frames(source: Source, indices: np.ndarray, logits: np.ndarray, temperatures: Sequence[float]) -> Frames:
+    """Return frames of a source, of which `logits` (exits, n, K) are those at `indices` (n,)."""
     assert source.order is not None
     assert source.order.period_s is not None
-    labels = source.labels[indices]
-    temperatures = temperatures or [fit_temperature(own, labels) for own in logits]
     probabilities = np.stack([calibrated(own, t) for own, t in zip(logits, temperatures, strict=True)], 1)
     starts, groups = source.order.starts(indices), source.order.group[indices]
-    return Frames(probabilities, labels, starts, groups, source.order.period_s)
+    return Frames(probabilities, source.labels[indices], starts, groups, source.order.period_s)
 
 
 def joined(parts: Sequence[Frames]) -> Frames:

@@ -3,7 +3,7 @@
 Before every frame a logistic unit reads what the last frames showed, and gives the log-odds of the threshold that all
 gates of this frame have. The filter's belief and rule stay; only the threshold moves. The weights minimise cost within
 the limits of accuracy and reaction on the frames that policies are chosen on, by the cross-entropy method (Rubinstein,
-1999), since thresholds have no gradient. Weights of zero, and the bias of the fixed threshold, are the filter itself.
+1999), since thresholds have no gradient. Weights of zero, and the bias of a fixed threshold, are the filter itself.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from stream_cases import Case, joined
+from stream_cases import Case
+from stream_choice import pooled
 
-from eetool.tune.stream_figures import Frames, group_interval, percentile_s, reactions_s
-from eetool.tune.stream_search import StreamLimits, StreamSearch
+from eetool.tune.stream_figures import Frames, percentile_s, reactions_s
+from eetool.tune.stream_search import StreamLimits
 from eetool_runtime.manifest import StreamPolicy
 from eetool_runtime.stream_filter import posterior_of, prior_of
 
 HISTORY = 8  # frames whose confidences are read
 FEATURES = 2 * HISTORY + 4
-POPULATION, ELITE, SEED = 48, 8, 0
+POPULATION, ELITE, ROUNDS, SEED = 48, 8, 25, 0
 _LARGEST_ODDS = 12.0
 
 
@@ -44,107 +45,155 @@ def decide_in_context(weights: np.ndarray, policy: StreamPolicy, frames: Frames,
         frames: in order.
         base_rates: (K,).
     """
-    count, (n, exits, classes) = len(weights), frames.probabilities.shape
-    labels, left = (np.zeros((count, n), np.int64) for _ in range(2))
-    posterior = np.tile(base_rates, (count, 1))
-    odds, held, stable = np.zeros((count, HISTORY)), np.zeros((count, HISTORY)), np.zeros(count)
-    for t in range(n):
-        if frames.starts[t]:
-            posterior = np.tile(base_rates, (count, 1))
-            odds, held, stable = np.zeros_like(odds), np.zeros_like(held), np.zeros(count)
-        prior = prior_of(posterior, base_rates, policy.epsilon)
-        entropy = -(prior * np.log(np.maximum(prior, 1e-12))).sum(1) / np.log(classes)
-        own = np.stack([entropy, prior.max(1), np.minimum(stable, 20) / 20, np.ones(count)], 1)
-        read = np.concatenate([odds / _LARGEST_ODDS, held, own], 1)
-        threshold = 1 / (1 + np.exp(-np.clip((read * weights).sum(1), -_LARGEST_ODDS, _LARGEST_ODDS)))
-        running, before = np.ones(count, bool), posterior
-        raw = np.zeros(count, np.int64)
-        for k in range(exits):
-            seen = frames.probabilities[t, k]
-            updated = posterior_of(prior, seen, base_rates)
-            fires = running.copy()
-            if k < exits - 1:
-                if policy.thresholds[k] is None:
-                    continue
-                fires &= updated.max(1) >= threshold
-                fires &= (updated.argmax(1) == seen.argmax()) | (not policy.agree)
-            posterior = np.where(fires[:, None], updated, posterior)
-            left[fires, t], raw[fires] = k, seen.argmax()
-            running &= ~fires
-        labels[:, t] = posterior.argmax(1)
-        stable = np.where(labels[:, t] == before.argmax(1), stable + 1, 0)
-        largest = np.clip(posterior.max(1), 1e-6, 1 - 1e-6)
-        odds = np.concatenate([np.log(largest / (1 - largest))[:, None], odds[:, :-1]], 1)
-        held = np.concatenate([(raw != labels[:, t]).astype(float)[:, None], held[:, :-1]], 1)
+    begins = np.flatnonzero(np.r_[True, frames.starts[1:]])
+    lengths = np.diff(np.r_[begins, len(frames.labels)])
+    longest_first = np.argsort(-lengths, kind="stable")
+    begins, lengths = begins[longest_first], lengths[longest_first]
+    shape = len(weights), len(frames.labels)
+    labels, left = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    history = _History(len(weights), len(begins), base_rates)
+    for t in range(int(lengths[0])):
+        rows = begins[: int((lengths > t).sum())] + t
+        labels[:, rows], left[:, rows] = history.step(weights, policy, frames.probabilities[rows])
     return Decisions(labels, left)
 
 
-def train_context(
-    policy: StreamPolicy, frames: Frames, base_rates: np.ndarray, costs: np.ndarray, limits: StreamLimits, rounds: int
-) -> np.ndarray:
-    """Return weights (FEATURES,) that are cheapest within the limits, or exceed them least.
+class _History:
+    """What P candidates know of S sequences; a step advances the first of them."""
+
+    def __init__(self, candidates: int, sequences: int, base_rates: np.ndarray) -> None:
+        shape = candidates, sequences
+        self.base_rates = base_rates
+        self.posterior = np.tile(base_rates, (*shape, 1))
+        self.odds, self.held = np.zeros((*shape, HISTORY)), np.zeros((*shape, HISTORY))
+        self.stable = np.zeros(shape)
+
+    def step(
+        self, weights: np.ndarray, policy: StreamPolicy, probabilities: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels and exits (P, S) of the next frame (S, exits, K) of the first S sequences."""
+        n, exits = probabilities.shape[:2]
+        before = self.posterior[:, :n]
+        prior = prior_of(before, self.base_rates, policy.epsilon)
+        threshold = self._thresholds(weights, prior)
+        posterior, running = before, np.ones(before.shape[:2], bool)
+        left, raw = np.zeros(running.shape, np.int64), np.zeros(running.shape, np.int64)
+        for k in range(exits):
+            fires = running.copy()
+            own = probabilities[:, k].argmax(1)
+            if k < exits - 1 and policy.thresholds[k] is None:
+                continue
+            updated = posterior_of(prior, probabilities[:, k], self.base_rates)
+            if k < exits - 1:
+                fires &= updated.max(2) >= threshold
+                fires &= (updated.argmax(2) == own) | (not policy.agree)
+            posterior = np.where(fires[:, :, None], updated, posterior)
+            left[fires], raw = k, np.where(fires, own, raw)
+            running &= ~fires
+        self._remember(posterior, raw)
+        return posterior.argmax(2), left
+
+    def _thresholds(self, weights: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Return the threshold (P, S) that weights (P, FEATURES) give for a prior (P, S, K)."""
+        n, classes = prior.shape[1:]
+        entropy = -(prior * np.log(np.maximum(prior, 1e-12))).sum(2) / np.log(classes)
+        own = [entropy, prior.max(2), np.minimum(self.stable[:, :n], 20) / 20, np.ones(entropy.shape)]
+        read = np.concatenate([self.odds[:, :n] / _LARGEST_ODDS, self.held[:, :n], np.stack(own, 2)], 2)
+        odds = np.einsum("psf,pf->ps", read, weights)
+        threshold: np.ndarray = 1 / (1 + np.exp(-np.clip(odds, -_LARGEST_ODDS, _LARGEST_ODDS)))
+        return threshold
+
+    def _remember(self, posterior: np.ndarray, raw: np.ndarray) -> None:
+        n, label = posterior.shape[1], posterior.argmax(2)
+        same = label == self.posterior[:, :n].argmax(2)
+        self.stable[:, :n] = np.where(same, self.stable[:, :n] + 1, 0)
+        largest = np.clip(posterior.max(2), 1e-6, 1 - 1e-6)
+        for known, newest in ((self.odds, np.log(largest / (1 - largest))), (self.held, raw != label)):
+            known[:, :n] = np.concatenate([newest[:, :, None], known[:, :n, :-1]], 2)
+        self.posterior[:, :n] = posterior
+
+
+@dataclass(frozen=True)
+class ContextSearch:
+    """Weights within the limits on the frames of a case that choices are made on.
+
+    Attributes:
+        policy: of the filter, whose thresholds the weights replace.
+        case: the case.
+        costs: of leaving at each exit, (exits,).
+        limits: of accuracy and reaction; without a margin, for fixed thresholds as for learned ones.
+    """
+
+    policy: StreamPolicy
+    case: Case
+    costs: np.ndarray
+    limits: StreamLimits
+
+    def best_first(self, tried: np.ndarray) -> np.ndarray:
+        """Return candidates (P, FEATURES), the cheapest within the limits first, then those that exceed them least."""
+        frames = self.case.fit
+        decided = decide_in_context(tried, self.policy, frames, self.case.base_rates)
+        full = frames.probabilities[:, -1].argmax(1) == frames.labels
+        right = decided.labels == frames.labels
+        over = np.maximum(100 * (full.mean() - right.mean(1)) - self.limits.max_accuracy_drop, 0)
+        late = np.maximum(percentile_s(reactions_s(frames, decided.labels)) - self.limits.max_reaction_s, 0)
+        ordered: np.ndarray = tried[np.lexsort((self.costs[decided.exits].mean(1), over + late))]
+        return ordered
+
+    def fixed(self) -> np.ndarray:
+        """Return the weights (FEATURES,) of the best threshold that is the same for every frame."""
+        tried = np.zeros((POPULATION, FEATURES))
+        tried[:, -1] = np.linspace(0, _LARGEST_ODDS, POPULATION)
+        return self.best_first(tried)[0]
+
+    def learned(self, start: np.ndarray, rounds: int) -> np.ndarray:
+        """Return the weights (FEATURES,) after so many rounds of the cross-entropy method from `start`."""
+        mean, best = start, start
+        spread, rng = np.full(FEATURES, 2.0), np.random.default_rng(SEED)
+        for _ in range(rounds):
+            drawn = rng.normal(mean, spread, (POPULATION - 2, FEATURES))
+            ordered = self.best_first(np.concatenate([best[None], mean[None], drawn]))
+            best, elite = ordered[0], ordered[:ELITE]
+            mean, spread = elite.mean(0), elite.std(0) + 0.05
+        return best
+
+
+def learn_context(case: Case, chosen: StreamPolicy, reaction_s: float, rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Return weights of the best fixed threshold and learned ones, for the same limits.
 
     Args:
-        policy: of the filter, whose fixed threshold is the start.
-        frames: to choose on.
-        base_rates: (K,).
-        costs: of leaving at each exit, (exits,).
-        limits: of accuracy and reaction.
+        case: the case.
+        chosen: the filter that was chosen within these limits, see `_plain`.
+        reaction_s: limit of the reaction; that of the accuracy is full depth with an answer per frame.
         rounds: of the cross-entropy method.
     """
-    full = frames.probabilities[:, -1].argmax(1) == frames.labels
-    thresholds = [t for t in policy.thresholds if t is not None]
-    start = float(np.clip(np.mean(thresholds) if thresholds else 0.99, 1e-5, 1 - 1e-5))
-    mean = np.zeros(FEATURES)
-    mean[-1] = np.log(start / (1 - start))
-    spread, rng = np.full(FEATURES, 2.0), np.random.default_rng(SEED)
-    best = mean
-    for _ in range(rounds):
-        tried = np.concatenate([best[None], mean[None], rng.normal(mean, spread, (POPULATION - 2, FEATURES))])
-        decided = decide_in_context(tried, policy, frames, base_rates)
-        right = decided.labels == frames.labels
-        over = np.maximum(100 * (full.mean() - right.mean(1)) - limits.max_accuracy_drop, 0)
-        late = np.maximum(percentile_s(reactions_s(frames, decided.labels)) - limits.max_reaction_s, 0)
-        order = np.lexsort((costs[decided.exits].mean(1), over + late))
-        best, elite = tried[order[0]], tried[order[:ELITE]]
-        mean, spread = elite.mean(0), elite.std(0) + 0.05
-    return best
+    policy = _plain(chosen)
+    search = ContextSearch(policy, case, _costs(case, policy), StreamLimits(0.0, reaction_s))
+    fixed = search.fixed()
+    return {"fixed threshold": fixed.tolist(), "learned context": search.learned(fixed, rounds).tolist()}
 
 
-def context_results(cases: Sequence[Case], reaction_s: float, quick: bool = False) -> dict[str, Any]:
-    """Return the learned policy beside the filter it starts from, over all cases, at the same limits."""
-    answers: dict[str, list[np.ndarray]] = {"filter": [], "learned context": []}
-    ratios: dict[str, list[float]] = {name: [] for name in answers}
-    for case in cases:
-        limits = StreamLimits(0.0, reaction_s)
-        policy = StreamSearch(case.fit, case.base_rates, case.costs).cheapest(limits)
-        # Checks and repeated answers belong to the filter; both sides go without them here.
-        fixed = StreamPolicy(policy.epsilon, policy.thresholds, policy.agree)
-        gated = tuple(None if t is None else 0.0 for t in policy.thresholds)
-        costs = case.costs.leaving(gated)
-        learned = train_context(fixed, case.fit, case.base_rates, costs, limits, 4 if quick else 25)
-        thresholds = [t for t in fixed.thresholds if t is not None] or [0.99]
-        constant = np.zeros(FEATURES)
-        share = float(np.clip(np.mean(thresholds), 1e-5, 1 - 1e-5))
-        constant[-1] = np.log(share / (1 - share))
-        full = case.costs.leaving((None,) * case.costs.early)[-1]
-        for name, weights in (("filter", constant), ("learned context", learned)):
-            decided = decide_in_context(weights[None], fixed, case.test, case.base_rates)
-            answers[name].append(decided.labels[0])
-            ratios[name].append(float(costs[decided.exits[0]].mean() / full))
-    return {"weights": FEATURES, "ways": {name: _figures(cases, answers[name], ratios[name]) for name in answers}}
+def context_results(
+    cases: Sequence[Case], filters: Sequence[StreamPolicy], learned: Sequence[dict[str, list[float]]]
+) -> dict[str, Any]:
+    """Return figures of fixed and learned thresholds over all cases; `learned` has the weights of each case."""
+    ways = {}
+    for name in learned[0]:
+        answers, ratios = [], []
+        for case, chosen, weights in zip(cases, filters, learned, strict=True):
+            policy = _plain(chosen)
+            decided = decide_in_context(np.array([weights[name]]), policy, case.test, case.base_rates)
+            answers.append(decided.labels[0])
+            ratios.append(float(_costs(case, policy)[decided.exits[0]].mean() / case.full_macs))
+        mac_ratio = float(np.average(ratios, weights=[len(own) for own in answers]))
+        ways[name] = {**pooled(cases, answers), "mac_ratio": mac_ratio}
+    return {"weights": FEATURES, "ways": ways}
 
 
-def _figures(cases: Sequence[Case], answers: Sequence[np.ndarray], ratios: Sequence[float]) -> dict[str, Any]:
-    right = np.concatenate([a == case.test.labels for a, case in zip(answers, cases, strict=True)])
-    full = np.concatenate([case.test.probabilities[:, -1].argmax(1) == case.test.labels for case in cases])
-    seconds = np.concatenate([reactions_s(case.test, a) for a, case in zip(answers, cases, strict=True)])
-    low, high = group_interval(joined([case.test for case in cases]).groups, right, full)
-    return {
-        "accuracy": float(right.mean()),
-        "accuracy_difference": 100 * float(right.mean() - full.mean()),
-        "accuracy_difference_ci95": [100 * low, 100 * high],
-        "mac_ratio": float(np.average(ratios, weights=[len(a) for a in answers])),
-        "reaction_mean_s": float(seconds.mean()),
-        "reaction_p95_s": float(percentile_s(seconds)),
-    }
+def _plain(chosen: StreamPolicy) -> StreamPolicy:
+    """Return a filter with its ε and agreement and the exits that have a threshold, without checks and repeats."""
+    return StreamPolicy(chosen.epsilon, chosen.thresholds, chosen.agree)
+
+
+def _costs(case: Case, policy: StreamPolicy) -> np.ndarray:
+    return case.costs.leaving(tuple(None if t is None else 0.0 for t in policy.thresholds))

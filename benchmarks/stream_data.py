@@ -20,10 +20,32 @@ def subject_folds(path: Path) -> list[np.ndarray]:
 
 def save_recordings(path: Path, target: Path, test: np.ndarray, validation: np.ndarray) -> None:
     """Write a `signal:` file of all recordings, with those of some subjects as test and validation sets."""
+    arrays = _read(path)
+    _save_sets(target, arrays, np.isin(arrays["subject"], test), np.isin(arrays["subject"], validation))
+
+
+def save_final_recordings(path: Path, target: Path, test: np.ndarray) -> None:
+    """Write a `signal:` file whose test set are some subjects, and whose validation set is one recording of each class.
+
+    The validation set is of other subjects, and serves the learning curve alone.
+    """
+    arrays = _read(path)
+    others = ~np.isin(arrays["subject"], test)
+    rng = np.random.default_rng(SEED)
+    held_out = np.zeros(len(others), bool)
+    for label in range(len(arrays["classes"])):
+        held_out[rng.choice(np.flatnonzero(others & (arrays["label"] == label)))] = True
+    arrays["subject"] = np.where(held_out, arrays["subject"].max() + 1, arrays["subject"])  # groups stay whole
+    _save_sets(target, arrays, ~others, held_out)
+
+
+def _read(path: Path) -> Arrays:
     with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in RECORDED}
-    sets = {"test": np.isin(arrays["subject"], test), "val": np.isin(arrays["subject"], validation)}
-    save(target, {**arrays, **sets, "rate": np.array(RATE_HZ)})
+        return {name: archive[name] for name in RECORDED}
+
+
+def _save_sets(target: Path, arrays: Arrays, test: np.ndarray, validation: np.ndarray) -> None:
+    save(target, {**arrays, "test": test, "val": validation, "rate": np.array(RATE_HZ)})
 
 
 def save(path: Path, arrays: Arrays) -> None:

@@ -172,7 +172,8 @@ def bench_streams(
     times = time_streams([one.way for one in contenders], starts, passes, rules.timing.seed, progress)
     rows = _rows(contenders, times, frames, manifest)
     names = {row.name: row.kind for row in rows}
-    claims = {row.name: _claim(row) for row in rows}
+    groups = np.unique(frames.groups).tolist()
+    claims = {row.name: _claim(row, len(groups)) for row in rows}
     verdict = judge_streams(
         [claims[name] for name, kind in names.items() if kind == STREAM],
         [claims[name] for name, kind in names.items() if kind != STREAM],
@@ -187,7 +188,7 @@ def bench_streams(
         variant=variant,
         data=data_used(source, split, indices),
         sequences=int(starts.sum()),
-        groups=tuple(order.groups[g] for g in np.unique(frames.groups).tolist()),
+        groups=tuple(order.groups[g] for g in groups),
         changes=reactions_s(frames, frames.labels).shape[-1],
         period_s=period_s,
         max_accuracy_drop=limits.max_accuracy_drop,
@@ -326,8 +327,8 @@ def _macs(manifest: Manifest) -> CascadeCosts:
     return layout_of_manifest(manifest).arrange({c.name: float(c.macs) for c in manifest.components})
 
 
-def _claim(row: StreamRow) -> StreamClaim:
+def _claim(row: StreamRow, groups: int) -> StreamClaim:
     (low, high), (worst, best) = row.latency_ratio_ci95, row.accuracy_difference_ci95
     return StreamClaim(
-        row.name, row.latency_ratio, (low, high), row.accuracy_difference, (worst, best), row.reaction_p95_s
+        row.name, row.latency_ratio, (low, high), row.accuracy_difference, (worst, best), row.reaction_p95_s, groups
     )

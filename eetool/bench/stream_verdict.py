@@ -24,6 +24,7 @@ class StreamClaim:
         difference: accuracy less that of full depth, in percentage points.
         difference_ci95: its interval, by groups.
         reaction_p95_s: of the reaction; null where no class changes.
+        groups: number of groups of the frames. One alone says nothing of others, so accuracy has no interval then.
     """
 
     name: str
@@ -32,6 +33,7 @@ class StreamClaim:
     difference: float
     difference_ci95: Interval
     reaction_p95_s: float | None
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def facts(claim: StreamClaim) -> str:
     worst, best = claim.difference_ci95
     text = (
         f"{claim.name} takes {claim.ratio:.2f} ({low:.2f}–{high:.2f}) of the latency of full depth per frame, with "
-        f"{claim.difference:+.2f} ({worst:+.2f} … {best:+.2f}) points of accuracy"
+        f"{claim.difference:+.2f}{f' ({worst:+.2f} … {best:+.2f})' if claim.groups > 1 else ''} points of accuracy"
     )
     if claim.reaction_p95_s is None:
         return f"{text}; no class changes, so its reaction is not known"
@@ -115,7 +117,7 @@ def _pays(claim: StreamClaim, max_accuracy_drop: float, max_reaction_s: float) -
         return None
     if low >= 1 or -best > max_accuracy_drop + _ROUNDING or claim.reaction_p95_s > max_reaction_s + _ROUNDING:
         return False
-    return True if high < 1 and -worst <= max_accuracy_drop + _ROUNDING else None
+    return True if high < 1 and -worst <= max_accuracy_drop + _ROUNDING and claim.groups > 1 else None
 
 
 def _reasons(claim: StreamClaim, max_accuracy_drop: float, max_reaction_s: float) -> list[str]:
@@ -128,6 +130,8 @@ def _reasons(claim: StreamClaim, max_accuracy_drop: float, max_reaction_s: float
         reasons.append("It loses too much accuracy")
     elif -worst > max_accuracy_drop + _ROUNDING:
         reasons.append(f"It may lose {-worst:.2f} points: more groups would tell")
+    elif claim.groups < 2:
+        reasons.append("These are frames of one group: others may differ, and more groups would tell")
     if low >= 1:
         reasons.append("It is no faster")
     elif high >= 1:

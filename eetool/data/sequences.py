@@ -96,8 +96,11 @@ def _pauses(
     where: str, time_s: np.ndarray, starts: np.ndarray, period_s: float | None
 ) -> tuple[float | None, np.ndarray]:
     """Return the period, and bool (N,) for examples that come after a pause."""
-    if time_s.shape != starts.shape or time_s.dtype.kind not in "iuf" or not np.isfinite(time_s).all():
-        raise ArtefactError(f"{where}: time_s is {time_s.dtype} {time_s.shape}", "Store finite seconds (N,).")
+    if time_s.shape != starts.shape or time_s.dtype.kind not in "iuf":
+        raise ArtefactError(f"{where}: time_s is {time_s.dtype} {time_s.shape}", "Store seconds (N,).")
+    if not np.isfinite(time_s).all():
+        first = int(np.flatnonzero(~np.isfinite(time_s))[0])
+        raise ArtefactError(f"{where}: the time of example {first} is not finite", "Every example needs its own.")
     steps = np.concatenate([[0.0], np.diff(time_s.astype(np.float64))])
     inside = ~starts
     if (steps[inside] <= 0).any():
@@ -111,13 +114,16 @@ def _pauses(
     return period_s, inside & (steps >= GAP_PERIODS * period_s * (1 - 1e-9))
 
 
-def join_orders(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def join_orders(where: str, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Return names of sequences and groups of several sets, one after the other, as texts.
 
     Sequences of different sets are different ones.
+
+    Raises:
+        ArtefactError: a name is none.
     """
-    sequences = [np.char.add(f"{i}:", sequence.astype(str)) for i, (sequence, _) in enumerate(parts)]
-    return np.concatenate(sequences), np.concatenate([group.astype(str) for _, group in parts])
+    sequences = [np.char.add(f"{i}:", _names(where, "sequence", own)) for i, (own, _) in enumerate(parts)]
+    return np.concatenate(sequences), np.concatenate([_names(where, "group", own) for _, own in parts])
 
 
 def check_sets(where: str, order: Sequences, sizes: Sequence[int]) -> None:

@@ -35,6 +35,7 @@ from eetool.tune.stream_figures import (
 )
 from eetool.tune.stream_search import StreamLimits, StreamSearch
 from eetool.tune.stream_simulation import simulate
+from eetool.wording import counted
 from eetool_runtime.manifest import Data, ReachedConfidence, Stream, StreamExpected, StreamPoint, StreamPolicy
 from eetool_runtime.stream_filter import calibrated
 
@@ -175,8 +176,8 @@ def _predict(source: Source, data: Data | None, answers_of: Answers, progress: P
     shared = np.intersect1d(order.group[parts[TRAIN]], order.group[indices])
     if len(shared) or len(np.unique(order.group[indices])) < 2:
         raise UsageError(
-            f"{source.name} has {len(order.groups)} group(s): too few to leave whole ones out of training, and frames "
-            "of one group are alike",
+            f"{source.name} has {counted(len(order.groups), 'group')}: too few to leave whole ones out of training, "
+            "and frames of one group are alike",
             _HINT,
         )
     with progress(f"answers, {HELD_OUT} splits", len(indices)) as advance:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def decide(policy: Policy, frames: Frames, base_rates: np.ndarray) -> StreamDeci
 
 @dataclass(frozen=True)
 class RivalSearch:
-    """Choice of one policy of every kind within the same limits, on the same frames."""
+    """Choice of one policy of every kind within the same limits, on the same frames; each policy is simulated once."""
 
     frames: Frames
     base_rates: np.ndarray
@@ -66,17 +67,20 @@ class RivalSearch:
     def choose(self, limits: StreamLimits, names: Sequence[str] = ()) -> dict[str, Policy]:
         """Return the policies by the name of their kind, those of `names` or all; full depth has no parameter."""
         early = self.frames.probabilities.shape[1] - 1
-        own = StreamSearch(self.frames, self.base_rates, self.costs)
         kinds: Mapping[str, Callable[[], Policy]] = {
             FULL_DEPTH: lambda: full_depth(early),
-            FULL_FILTER: lambda: own.most_accurate(limits.max_reaction_s),
-            FILTER: lambda: own.cheapest(limits),
-            GATES: lambda: own.cheapest_of(gate_policies(early), limits),
-            DIFFERENCE: lambda: own.cheapest_of(difference_policies(early), limits),
-            AVERAGE: lambda: self._average(limits, early),
+            FULL_FILTER: lambda: self._filters.most_accurate(limits.max_reaction_s),
+            FILTER: lambda: self._filters.cheapest(limits),
+            GATES: lambda: self._filters.cheapest_of(gate_policies(early), limits),
+            DIFFERENCE: lambda: self._filters.cheapest_of(difference_policies(early), limits),
+            AVERAGE: lambda: self._averages.cheapest_of(average_policies(early), limits),
         }
         return {name: kinds[name]() for name in names or kinds}
 
-    def _average(self, limits: StreamLimits, early: int) -> AveragePolicy:
-        search = PolicySearch[AveragePolicy](self.frames, self.base_rates, self.costs, simulate_average)
-        return search.cheapest_of(average_policies(early), limits)
+    @cached_property
+    def _filters(self) -> StreamSearch:
+        return StreamSearch(self.frames, self.base_rates, self.costs)
+
+    @cached_property
+    def _averages(self) -> PolicySearch[AveragePolicy]:
+        return PolicySearch[AveragePolicy](self.frames, self.base_rates, self.costs, simulate_average)

@@ -143,8 +143,16 @@ class StreamSearch(PolicySearch[StreamPolicy]):
     def cheapest(self, limits: StreamLimits) -> StreamPolicy:
         """Return the policy of the least mean cost within the limits, or the one that exceeds them least."""
         grid = self._grid()
-        starts = [grid[i] for i in self.best_first(grid, limits)[:_STARTS]]
-        return self.cheapest_of([self._descend(start, limits) for start in starts], limits)
+        policies = [grid[i] for i in self.best_first(grid, limits)[:_STARTS]]
+        for _ in range(_ROUNDS):
+            before = policies
+            for change in self._changes(self._early):
+                tried = [[policy, *change(policy)] for policy in policies]
+                self.judge([policy for own in tried for policy in own])  # at once: a simulation costs by its frames
+                policies = [self.cheapest_of(own, limits) for own in tried]
+            if policies == before:
+                break
+        return self.cheapest_of(policies, limits)
 
     def most_accurate(self, max_reaction_s: float) -> StreamPolicy:
         """Return the policy at full depth whose filter is the most accurate within the reaction time."""
@@ -162,15 +170,6 @@ class StreamSearch(PolicySearch[StreamPolicy]):
             for check in (0, 8)
         ]
         return [StreamPolicy(epsilon, (None,) * self._early) for epsilon in _EPSILONS] + shared
-
-    def _descend(self, policy: StreamPolicy, limits: StreamLimits) -> StreamPolicy:
-        for _ in range(_ROUNDS):
-            before = policy
-            for change in self._changes(len(policy.thresholds)):
-                policy = self.cheapest_of([policy, *change(policy)], limits)
-            if policy == before:
-                break
-        return policy
 
     def _changes(self, early: int) -> Iterator[Callable[[StreamPolicy], list[StreamPolicy]]]:
         """Yield functions that return the policies with other values of one parameter."""

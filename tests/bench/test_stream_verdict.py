@@ -6,7 +6,7 @@ import pytest
 
 from eetool.bench.stream_verdict import StreamClaim, judge_streams
 
-GOOD = StreamClaim("stream-fast", 0.3, (0.28, 0.32), 0.5, (-0.4, 1.4), 4.0)
+GOOD = StreamClaim("stream-fast", 0.3, (0.28, 0.32), 0.5, (-0.4, 1.4), 4.0, 2)
 
 
 def judge(claim: StreamClaim, *others: StreamClaim) -> bool | None:
@@ -23,6 +23,8 @@ def judge(claim: StreamClaim, *others: StreamClaim) -> bool | None:
         (None, {"ratio_ci95": (0.2, 1.1)}),
         (False, {"difference": -3.0, "difference_ci95": (-4.0, -2.0)}),
         (None, {"difference_ci95": (-1.5, 2.0)}),
+        (None, {"difference_ci95": (0.5, 0.5), "groups": 1}),
+        (False, {"difference_ci95": (-3.0, -3.0), "groups": 1}),
     ],
 )
 def test_judge_streams_by_latency_accuracy_and_reaction(pays: bool | None, changes: dict[str, object]) -> None:
@@ -41,3 +43,9 @@ def test_judge_streams_prefers_a_point_that_pays() -> None:
     slower = replace(GOOD, name="stream-balanced", ratio=0.5, ratio_ci95=(0.45, 0.55))
     late = replace(GOOD, reaction_p95_s=9.0)
     assert judge_streams([late, slower], [], 1.0, 6.0).way == "stream-balanced"
+
+
+def test_judge_streams_of_one_group_has_no_interval_of_accuracy() -> None:
+    text = judge_streams([replace(GOOD, difference_ci95=(0.5, 0.5), groups=1)], [], 1.0, 6.0).text
+    assert "+0.50 points" in text
+    assert "one group" in text

@@ -49,7 +49,7 @@ def test_number_sequences_pause_begins_a_new_sequence() -> None:
         ("has no name", ["a", "", "b"], [0, 0, 0], None),
         ("time does not go on at example 1", [1, 1, 2], [0, 0, 0], [1.0, 0.5, 2.0]),
         ("not integers or texts", [1.0, 1.0, 2.0], [0, 0, 0], None),
-        ("time_s is", [1, 1, 2], [0, 0, 0], [0.0, np.nan, 1.0]),
+        ("the time of example 1 is not finite", [1, 1, 2], [0, 0, 0], [0.0, np.nan, 1.0]),
     ],
 )
 def test_number_sequences_damaged_order_raises_artefact_error(
@@ -103,6 +103,8 @@ def test_read_npz_with_sequences_has_an_order(tmp_path: Path) -> None:
     ("words", "arrays"),
     [
         ("sequence is .7,., for 8", {"sequence": np.arange(7)}),
+        ("group is float64 .8,., not integers or texts", {"group": np.where(np.arange(8) < 6, 1.0, np.nan)}),
+        ("the sequence of example 3 has no name", {"sequence": np.array([*"aab", "", *"ccdd"])}),
         ("period_s is", {"period_s": 0.0}),
         ("period_s is", {"period_s": np.array([0.1, 0.2])}),
         (

@@ -49,3 +49,10 @@ def test_rival_search_chooses_one_policy_of_every_kind() -> None:
 @pytest.mark.parametrize("names", [(GATES,), (DIFFERENCE, GATES)])
 def test_rival_search_of_some_kinds_returns_those(names: tuple[str, ...]) -> None:
     assert tuple(RivalSearch(frames(groups=1, n=60), RATES, COSTS).choose(StreamLimits(1.0, 9.0), names)) == names
+
+
+def test_rival_search_for_several_limits_chooses_what_a_new_search_does() -> None:
+    given, limits = frames(groups=2, n=100), [StreamLimits(0.0, seconds) for seconds in (2.0, 6.0)]
+    search = RivalSearch(given, RATES, COSTS)
+    again = [RivalSearch(given, RATES, COSTS).choose(limit, (FILTER, AVERAGE)) for limit in limits]
+    assert [search.choose(limit, (FILTER, AVERAGE)) for limit in limits] == again

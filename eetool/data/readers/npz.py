@@ -100,7 +100,7 @@ def _order(archive: _Archive, sizes: dict[str, int]) -> tuple[Sequences | None, 
             if len(np.atleast_1d(archive.array(f"{prefix}{name}"))) != count:
                 found = f"{prefix}{name} is {arrays[prefix + name].shape}"
                 raise ArtefactError(f"{path}: {found}, for {count} examples", "Store one for each example.")
-    sequence, group = join_orders([(arrays[f"{p}{_SEQUENCE}"], arrays[f"{p}{_GROUP}"]) for p in sizes])
+    sequence, group = join_orders(str(path), [(arrays[f"{p}{_SEQUENCE}"], arrays[f"{p}{_GROUP}"]) for p in sizes])
     times = np.concatenate([arrays[f"{p}{_TIME}"] for p in sizes]) if _TIME in names else None
     order, notes = number_sequences(str(path), sequence, group, _period(archive), times)
     check_sets(str(path), order, list(sizes.values()))
