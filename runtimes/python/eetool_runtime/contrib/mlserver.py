@@ -29,6 +29,9 @@ _LOGGER = logging.getLogger("eetool_runtime")
 class EarlyExitModel(MLModel):  # type: ignore[misc]
     """A served bundle."""
 
+    inputs: Any  # as in the base class, whose types a checker sees only where MLServer is installed
+    outputs: Any
+
     async def load(self) -> bool:
         """Load the bundle; raises EarlyExitError."""
         self._model = load(await get_model_uri(self._settings))
