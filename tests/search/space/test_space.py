@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eetool.errors import ArtefactError, UsageError
@@ -47,6 +47,7 @@ def test_express_inactive_genes_are_dropped(drawn: tuple[Space, Genome]) -> None
     assert space.express({**genome, **inactive}) == genome
 
 
+@settings(max_examples=50)
 @given(genomes())
 def test_network_any_genome_can_be_built(drawn: tuple[Space, Genome]) -> None:
     space, genome = drawn
