@@ -35,7 +35,7 @@ def served(
         command += ["--operating_point", POINT, "--http_port", str(http_port), "--grpc_port", str(grpc_port)]
     else:
         command = ["-m", "mlserver.cli.main", "start", folder]
-        model = {"name": "digits", "implementation": "eetool_runtime.contrib.mlserver.EarlyExitModel"}
+        model = {"name": "digits", "implementation": "eetool_runtime.contrib.mlserver.MLServerModel"}
         model["parameters"] = {"uri": str(path), "extra": {"operating_point": POINT}}
         (folder / "model-settings.json").write_text(json.dumps(model))
         settings = {"parallel_workers": 0, "host": "127.0.0.1", "http_port": http_port, "grpc_port": grpc_port}

@@ -24,7 +24,7 @@ from .answers import answer, describe_inputs, describe_outputs
 from .metrics import MODELS
 
 
-class EarlyExitModel(kserve.Model):  # type: ignore[misc]
+class KServeModel(kserve.Model):  # type: ignore[misc]
     """A served bundle.
 
     Args:
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--model_dir", required=True, help="Folder of the bundle.")
     parser.add_argument("--operating_point", default=None, help="By default that of the bundle.")
     arguments = parser.parse_args()
-    model = EarlyExitModel(arguments.model_name, arguments.model_dir, arguments.operating_point)
+    model = KServeModel(arguments.model_name, arguments.model_dir, arguments.operating_point)
     model.load()
     kserve.ModelServer().start([model])
 

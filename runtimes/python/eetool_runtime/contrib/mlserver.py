@@ -1,6 +1,6 @@
 """A bundle as a model of MLServer.
 
-`implementation` of its model-settings.json is `eetool_runtime.contrib.mlserver.EarlyExitModel`, `uri` of its parameters
+`implementation` of its model-settings.json is `eetool_runtime.contrib.mlserver.MLServerModel`, `uri` of its parameters
 the bundle, and `operating_point` of their `extra` one of the bundle's. Answers have `class`, `exit` and `confidence`
 for every input of the request. Metrics by exit need `"parallel_workers": 0` in settings.json: from parallel workers
 MLServer collects counters of its own kind only.
@@ -26,7 +26,7 @@ from .metrics import MODELS
 _LOGGER = logging.getLogger("eetool_runtime")
 
 
-class EarlyExitModel(MLModel):  # type: ignore[misc]
+class MLServerModel(MLModel):  # type: ignore[misc]
     """A served bundle."""
 
     inputs: Any  # as in the base class, whose types a checker sees only where MLServer is installed
