@@ -135,6 +135,10 @@ def test_tune_link_offloads_where_it_pays_and_never_where_not(
             assert choice["link_up"] < choice["local"]
             assert choice["break_even"] > choice["wait"]
     assert set(quick["operating_points"]) == {name for name, c in quick["choices"].items() if c["offloads"]}
+    limited = ("--link", with_delay(served[0], tmp_path, 0.02), "--max-offload-share", 0.5)
+    choices = validated(cli(*tune, *limited, "-o", tmp_path / "limited.eebundle", "--json"))["offload"]["choices"]
+    assert not choices["full"]["offloads"], "all of its inputs would be sent"
+    assert all(c["share"] <= 0.5 for c in choices.values() if c["offloads"])
     slow = cli(*tune, "--link", with_delay(served[0], tmp_path, 30), "-o", tmp_path / "slow.eebundle")
     assert slow.code == 0, slow
     assert "never offload: at no operating point asking the server pays" in slow.stdout
