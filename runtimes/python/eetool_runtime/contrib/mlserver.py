@@ -38,8 +38,11 @@ class MLServerModel(MLModel):  # type: ignore[misc]
         extra = self._settings.parameters.extra or {}
         if "operating_point" in extra:
             self._model.use(extra["operating_point"])
-        self.inputs = self.inputs or [types.MetadataTensor(**tensor) for tensor in describe_inputs(self._model)]
-        self.outputs = self.outputs or [types.MetadataTensor(**tensor) for tensor in describe_outputs()]
+        described: Any = self  # properties of the base class
+        described.inputs = described.inputs or [
+            types.MetadataTensor(**tensor) for tensor in describe_inputs(self._model)
+        ]
+        described.outputs = described.outputs or [types.MetadataTensor(**tensor) for tensor in describe_outputs()]
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             _LOGGER.warning("%s: metrics by exit are not shown with parallel workers", self.name)
         MODELS.put(self.name, self._model)
