@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from stream_cases import Case
-from stream_choice import Choice, as_data, choose, describe, from_data, simulated
+from stream_choice import Choice, as_data, choose, cut_networks, describe, from_data, in_hindsight, simulated
 from stream_clock import clocked
 from stream_context import ROUNDS, context_results, learn_context
 from stream_subjects import RECIPES, Subjects
@@ -130,10 +130,13 @@ def prepared(name: str, cases: Sequence[Case], settings: Settings) -> dict[str, 
     result: dict[str, Any] = {
         "cases": [describe(case) for case in cases],
         "fronts": {limit: simulated(cases, [own[limit] for own in choices]) for limit in choices[0]},
+        "cut": cut_networks(cases),
         "choices": stored,
     }
     if name == SMARTWATCH:
         weights = [own["context"] for own in stored]
+        hindsight = partial(in_hindsight, cases, settings.limits_s)
+        result["in_hindsight"] = _once(settings.out / f"{name}_in_hindsight.json", hindsight)
         result["learned_context"] = context_results(cases, [_filter(own) for own in choices], weights)
     return result
 
