@@ -23,10 +23,10 @@ Choice = dict[str, dict[str, Policy]]  # of a case, by the limit of the reaction
 _RECOGNISED = 0.5  # share of right answers from which on a segment counts as recognised
 
 
-def choose(case: Case, limits_s: Sequence[float]) -> Choice:
+def choose(case: Case, limits_s: Sequence[float], max_accuracy_drop: float = 0.0) -> Choice:
     """Return policies of the least MACs, chosen on the frames that the case is not judged on."""
     search = RivalSearch(case.fit, case.base_rates, case.costs)
-    return {f"{limit:g}": search.choose(StreamLimits(0.0, limit)) for limit in limits_s}
+    return {f"{limit:g}": search.choose(StreamLimits(max_accuracy_drop, limit)) for limit in limits_s}
 
 
 def as_data(choice: Choice) -> dict[str, Any]:

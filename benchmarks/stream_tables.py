@@ -53,6 +53,7 @@ def tables(document: dict[str, Any], source: str) -> dict[str, Any]:
         for kind, row in kinds.items()
     ]
     result["in_hindsight"] = _table((_FRONT[1], *_CONTEXT), hindsight)
+    result["lossy"] = _table(_CONTEXT, [_simulated(kind, row) for kind, row in smartwatch["lossy"].items()])
     result["cut"] = _table(_CONTEXT, [_simulated(kind, row) for kind, row in smartwatch["cut"].items()])
     result["folds"] = _table(_FOLDS, _folds(smartwatch))
     recipes = list(smartwatch["recipes"])

@@ -36,6 +36,7 @@ from eetool.tune.stream_rivals import FILTER
 from eetool_runtime.manifest import StreamPolicy
 
 GOAL_RATIO, GOAL_REACTION_S = 0.35, 6.0
+LOSSY_POINTS = 1.0  # lost at most by policies that are shown beside those that may lose nothing
 REACTIONS_S = (2.0, 4.0, 6.0, 10.0, 20.0)  # limits of the front
 SMARTWATCH, DIGITS, CIFAR = "smartwatch", "spoken_digits", "cifar10"
 _QUICK_FRAMES = 200
@@ -135,6 +136,11 @@ def prepared(name: str, cases: Sequence[Case], settings: Settings) -> dict[str, 
     }
     if name == SMARTWATCH:
         weights = [own["context"] for own in stored]
+        lossy = [
+            _once(settings.out / f"{name}_lossy_choices_{i}.json", partial(lossy_choices, case))
+            for i, case in enumerate(cases)
+        ]
+        result["lossy"] = simulated(cases, [from_data(own)[f"{GOAL_REACTION_S:g}"] for own in lossy])
         hindsight = partial(in_hindsight, cases, settings.limits_s)
         result["in_hindsight"] = _once(settings.out / f"{name}_in_hindsight.json", hindsight)
         result["learned_context"] = context_results(cases, [_filter(own) for own in choices], weights)
@@ -148,6 +154,11 @@ def case_choices(name: str, case: Case, settings: Settings) -> dict[str, Any]:
         return {"policies": as_data(choice)}
     rounds = 4 if settings.quick else ROUNDS
     return {"policies": as_data(choice), "context": learn_context(case, _filter(choice), GOAL_REACTION_S, rounds)}
+
+
+def lossy_choices(case: Case) -> dict[str, Any]:
+    """Return the policies of a case for the reaction of the goal, where some accuracy may be lost."""
+    return as_data(choose(case, (GOAL_REACTION_S,), LOSSY_POINTS))
 
 
 def _filter(choice: Choice) -> StreamPolicy:
