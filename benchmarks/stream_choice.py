@@ -15,7 +15,7 @@ from eetool.tune.stream_figures import (
     percentile_s,
     reactions_s,
 )
-from eetool.tune.stream_rivals import Policy, RivalSearch, decide
+from eetool.tune.stream_rivals import AVERAGE, DIFFERENCE, FILTER, Policy, RivalSearch, decide
 from eetool.tune.stream_search import StreamLimits
 from eetool_runtime.manifest import StreamPolicy
 
@@ -23,10 +23,10 @@ Choice = dict[str, dict[str, Policy]]  # of a case, by the limit of the reaction
 _RECOGNISED = 0.5  # share of right answers from which on a segment counts as recognised
 
 
-def choose(case: Case, limits_s: Sequence[float]) -> Choice:
+def choose(case: Case, limits_s: Sequence[float], max_accuracy_drop: float = 0.0) -> Choice:
     """Return policies of the least MACs, chosen on the frames that the case is not judged on."""
     search = RivalSearch(case.fit, case.base_rates, case.costs)
-    return {f"{limit:g}": search.choose(StreamLimits(0.0, limit)) for limit in limits_s}
+    return {f"{limit:g}": search.choose(StreamLimits(max_accuracy_drop, limit)) for limit in limits_s}
 
 
 def as_data(choice: Choice) -> dict[str, Any]:
@@ -53,10 +53,16 @@ def describe(case: Case) -> dict[str, Any]:
         "groups": {"choice": len(np.unique(fit.groups)), "report": len(np.unique(test.groups))},
         "changes": {"choice": _changes(fit), "report": _changes(test)},
         "period_s": test.period_s,
-        "exit_accuracy": (test.probabilities.argmax(2) == test.labels[:, None]).mean(0).tolist(),
+        "exit_accuracy": _exit_accuracy(test),
+        "exit_accuracy_of_choice": _exit_accuracy(fit),
         "full_macs": case.full_macs,
         "missed_segments": missed_segments(test),
     }
+
+
+def _exit_accuracy(frames: Frames) -> list[float]:
+    accuracy: list[float] = (frames.probabilities.argmax(2) == frames.labels[:, None]).mean(0).tolist()
+    return accuracy
 
 
 def _changes(frames: Frames) -> int:
@@ -85,6 +91,30 @@ def simulated(cases: Sequence[Case], policies: Sequence[Mapping[str, Policy]]) -
             **pooled(cases, [one.labels[0] for one in decided]),
             "mac_ratio": float(np.average(ratios, weights=sizes)),
         }
+    return rows
+
+
+def cut_networks(cases: Sequence[Case]) -> dict[str, Any]:
+    """Return figures of networks that end at one of the early exits, with an answer per frame."""
+    early = cases[0].test.probabilities.shape[1] - 1
+    ways: dict[str, Policy] = {
+        f"exit {k} alone": StreamPolicy(1.0, tuple(0.0 if i == k else None for i in range(early)), agree=False)
+        for k in range(early)
+    }
+    return simulated(cases, [ways] * len(cases))
+
+
+def in_hindsight(cases: Sequence[Case], limits_s: Sequence[float]) -> dict[str, Any]:
+    """Return figures of policies that are chosen on the very frames that they are judged on, one for all cases.
+
+    They are no forecast: they say what the networks would allow, and compare ways at equal reactions.
+    """
+    costs, rates = cases[0].costs, np.mean([case.base_rates for case in cases], axis=0)
+    search = RivalSearch(joined([case.test for case in cases]), rates, costs)
+    rows = {}
+    for limit in limits_s:
+        policies = search.choose(StreamLimits(0.0, limit, standard_errors=0.0), (FILTER, AVERAGE, DIFFERENCE))
+        rows[f"{limit:g}"] = simulated(cases, [policies] * len(cases))
     return rows
 
 

@@ -29,6 +29,7 @@ _FOLDS = (
     ("recipe", _TEXT),
     ("changes", _NUMBER),
     ("accuracy of the exits, %", _TEXT),
+    ("the same on the persons of the choices, %", _TEXT),
     ("exercises missed", _TEXT),
 )
 
@@ -46,6 +47,14 @@ def tables(document: dict[str, Any], source: str) -> dict[str, Any]:
     result["front"] = _table(_FRONT, _front(smartwatch))
     context = [_simulated(kind, row) for kind, row in smartwatch["learned_context"]["ways"].items()]
     result["learned_context"] = _table(_CONTEXT, context)
+    hindsight = [
+        [float(asked), *_simulated(kind, row)]
+        for asked, kinds in smartwatch["in_hindsight"].items()
+        for kind, row in kinds.items()
+    ]
+    result["in_hindsight"] = _table((_FRONT[1], *_CONTEXT), hindsight)
+    result["lossy"] = _table(_CONTEXT, [_simulated(kind, row) for kind, row in smartwatch["lossy"].items()])
+    result["cut"] = _table(_CONTEXT, [_simulated(kind, row) for kind, row in smartwatch["cut"].items()])
     result["folds"] = _table(_FOLDS, _folds(smartwatch))
     recipes = list(smartwatch["recipes"])
     columns = (("reported subjects", _TEXT), *((f"{name}, %", _NUMBER) for name in recipes))
@@ -95,11 +104,16 @@ def _folds(part: dict[str, Any]) -> list[list[Any]]:
             case["name"].removeprefix("subjects "),
             chosen["recipe"],
             case["changes"]["report"],
-            " / ".join(f"{100 * accuracy:.1f}" for accuracy in case["exit_accuracy"]),
+            _shares(case["exit_accuracy"]),
+            _shares(case["exit_accuracy_of_choice"]),
             f"{case['missed_segments']['missed']} of {case['missed_segments']['segments']}",
         ]
         for case, chosen in zip(part["cases"], part["chosen"], strict=True)
     ]
+
+
+def _shares(accuracies: Sequence[float]) -> str:
+    return " / ".join(f"{100 * accuracy:.1f}" for accuracy in accuracies)
 
 
 def _recipes(part: dict[str, Any], recipes: Sequence[str]) -> list[list[Any]]:

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from stream_cases import Case
-from stream_choice import Choice, as_data, choose, describe, from_data, simulated
+from stream_choice import Choice, as_data, choose, cut_networks, describe, from_data, in_hindsight, simulated
 from stream_clock import clocked
 from stream_context import ROUNDS, context_results, learn_context
 from stream_subjects import RECIPES, Subjects
@@ -36,6 +36,7 @@ from eetool.tune.stream_rivals import FILTER
 from eetool_runtime.manifest import StreamPolicy
 
 GOAL_RATIO, GOAL_REACTION_S = 0.35, 6.0
+LOSSY_POINTS = 1.0  # lost at most by policies that are shown beside those that may lose nothing
 REACTIONS_S = (2.0, 4.0, 6.0, 10.0, 20.0)  # limits of the front
 SMARTWATCH, DIGITS, CIFAR = "smartwatch", "spoken_digits", "cifar10"
 _QUICK_FRAMES = 200
@@ -130,10 +131,18 @@ def prepared(name: str, cases: Sequence[Case], settings: Settings) -> dict[str, 
     result: dict[str, Any] = {
         "cases": [describe(case) for case in cases],
         "fronts": {limit: simulated(cases, [own[limit] for own in choices]) for limit in choices[0]},
+        "cut": cut_networks(cases),
         "choices": stored,
     }
     if name == SMARTWATCH:
         weights = [own["context"] for own in stored]
+        lossy = [
+            _once(settings.out / f"{name}_lossy_choices_{i}.json", partial(lossy_choices, case))
+            for i, case in enumerate(cases)
+        ]
+        result["lossy"] = simulated(cases, [from_data(own)[f"{GOAL_REACTION_S:g}"] for own in lossy])
+        hindsight = partial(in_hindsight, cases, settings.limits_s)
+        result["in_hindsight"] = _once(settings.out / f"{name}_in_hindsight.json", hindsight)
         result["learned_context"] = context_results(cases, [_filter(own) for own in choices], weights)
     return result
 
@@ -145,6 +154,11 @@ def case_choices(name: str, case: Case, settings: Settings) -> dict[str, Any]:
         return {"policies": as_data(choice)}
     rounds = 4 if settings.quick else ROUNDS
     return {"policies": as_data(choice), "context": learn_context(case, _filter(choice), GOAL_REACTION_S, rounds)}
+
+
+def lossy_choices(case: Case) -> dict[str, Any]:
+    """Return the policies of a case for the reaction of the goal, where some accuracy may be lost."""
+    return as_data(choose(case, (GOAL_REACTION_S,), LOSSY_POINTS))
 
 
 def _filter(choice: Choice) -> StreamPolicy:

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from eetool.bench.stream_timing import StreamTimes
 from eetool.data.registry import load_source
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.tune.moving_average import AveragePolicy
 from eetool.tune.stream_simulation import simulate
 from eetool_runtime.manifest import StreamPolicy
@@ -187,3 +189,17 @@ def test_clocked_times_equal_policies_once_and_takes_full_depth_as_the_reference
         assert result["ways"][limit]["full depth"]["ratio"] == 1.0
         assert result["ways"][limit]["filter"]["ratio"] == pytest.approx(1 / 3)
         assert result["ways"][limit]["filter"]["same_answers"] == 1.0
+
+
+def test_cut_networks_are_the_exits_alone_and_hindsight_keeps_its_limits() -> None:
+    from stream_choice import cut_networks, in_hindsight
+
+    given, costs = frames(groups=2, n=80), CascadeCosts((1.0, 2.0, 4.0), (0.1, 0.2))
+    case = SimpleNamespace(test=given, base_rates=np.full(3, 1 / 3), costs=costs, full_macs=7.0)
+    rows = cut_networks([case])  # type: ignore[list-item]
+    right = (given.probabilities.argmax(2) == given.labels[:, None]).mean(0)
+    assert [row["accuracy"] for row in rows.values()] == pytest.approx(right[:2].tolist())
+    assert [row["mac_ratio"] for row in rows.values()] == pytest.approx([1.1 / 7, 3.2 / 7])
+    chosen = in_hindsight([case], [8.0])["8"]["filter"]  # type: ignore[list-item]
+    assert chosen["accuracy_difference"] >= 0
+    assert chosen["reaction_p95_s"] <= 8
