@@ -11,7 +11,13 @@ from eetool.bench.example_forms import Reread, example_forms
 from eetool.bench.exit_metrics import ExitFigures, exit_figures
 from eetool.bench.front import front_marks
 from eetool.bench.interleaved_timing import TimingRules
-from eetool.bench.predicted_sets import PredictedSets, check_point, chosen_variants, make_sets, predict_sets
+from eetool.bench.predicted_sets import (
+    PredictedSets,
+    check_point,
+    chosen_variants,
+    make_sets,
+    predict_sets,
+)
 from eetool.bench.results import WayRow, WayRun, make_row
 from eetool.bench.timing import Timing, time_ways
 from eetool.bench.verdict import Verdict, decide_verdict, distrust_accuracies, distrust_times
@@ -23,6 +29,7 @@ from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import UnstableError
 from eetool.free_memory import fits_in_memory
 from eetool.metrics import is_chance
+from eetool.names import is_untimed
 from eetool.progress import SILENT, Progress
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.machine_state import read_machine_state
@@ -33,6 +40,7 @@ from eetool_runtime.loading import recorded_threads
 from eetool_runtime.preprocess import are_views
 
 SCHEMA = "bench/2"
+_NO_LATENCY = "it is of microcontrollers; its accuracy alone: --variant {}"
 MAX_ACCURACY_DROP = 1.0  # percentage points, where neither the user nor the bundle gives a limit
 
 
@@ -192,6 +200,9 @@ def bench_bundle(
     graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
     together = fits_in_memory(graphs_bytes, rules.memory_bytes)
     predicted = predict_sets(sets, together, bool(rules.variants), progress, rules.reference)
+    if not rules.variants:
+        untimed = filter(is_untimed, manifest.variants)
+        predicted.not_run += [WayNotRun(name, _NO_LATENCY.format(name)) for name in untimed]
     timing = time_ways(predicted.sets, predicted.ways, together, rules.timing, progress)
     compared = _compare(predicted, timing, labels, rules, throttled or read_machine_state().throttled)
     engines = _engines(predicted)
