@@ -34,7 +34,11 @@ Cli = Callable[..., Any]  # see tests/conftest.py
 HAS_TFLITE = all(importlib.util.find_spec(name) for name in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"))
 needs_tflite = pytest.mark.skipif(not HAS_TFLITE, reason="the extra eetool[tflite] is not installed")
 FORMATS = ["onnx", pytest.param("tflite", marks=needs_tflite)]
-NAMES = [name if name.startswith("onnx") else pytest.param(name, marks=needs_tflite) for name in VARIANTS]
+NAMES = [
+    name if name.startswith("onnx") else pytest.param(name, marks=needs_tflite)
+    for name in VARIANTS
+    if not name.startswith("tflm")  # its tests are in test_full_integer.py
+]
 
 
 def test_variants_largest_samples_tolerance_is_what_the_reader_allows() -> None:
