@@ -26,6 +26,7 @@ from eetool.model.macs import count_macs
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
 from eetool.model.taps import measure_taps, place_exits
+from eetool.names import is_untimed
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.manifest import Input, Preprocess, Variant
 from eetool_runtime.preprocess import normalise
@@ -44,7 +45,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", required=True, help="cifar10:DIR")
     parser.add_argument("--images", type=int, default=5000, help="number of test images")
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument(
+        "--variants", nargs="+", default=[name for name in VARIANTS if not is_untimed(name)], choices=list(VARIANTS)
+    )
     parser.add_argument("--judge-speed", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--reference", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()

@@ -31,6 +31,7 @@ from eetool.export.single_file.export import SingleFile, export_single
 from eetool.export.variants import VARIANTS
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.scored_network import ScoredNetwork
+from eetool.names import is_untimed
 from eetool.train.exit_plan import ExitPlan
 from eetool.train.pipeline import attach_exits
 from eetool_runtime import load
@@ -40,7 +41,7 @@ _CLASSES = 10
 _EXITS = 2
 _MIN_VARIATION = 0.01  # least variation of an exit's logits over the samples, as a share of their size
 _SINGLE = "single"
-_COLUMNS = (*VARIANTS, _SINGLE)
+_COLUMNS = (*(name for name in VARIANTS if not is_untimed(name)), _SINGLE)
 
 
 def main() -> int:

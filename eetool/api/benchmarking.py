@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Union
 
 from eetool.api.arguments import Data, PathLike, as_path, as_progress, as_source, as_strings, check_number
 from eetool.api.python_errors import python_errors
+from eetool.errors import UsageError
 from eetool.progress import Progress
 
 if TYPE_CHECKING:
+    from eetool.bench.accuracy_benchmark import AccuracyBench
     from eetool.bench.benchmark import Bench
     from eetool_runtime import Bundle, Model
 
@@ -28,7 +30,7 @@ def bench(
     accept_unstable: bool = False,
     new_data: bool = False,
     progress: Progress | None = None,
-) -> "Bench":
+) -> "Bench | AccuracyBench":
     """Compare all ways to ship a bundle here: every variant, with and without early exits, and static networks.
 
     >>> eetool.bench("model.eebundle", "digits").verdict.text
@@ -54,7 +56,8 @@ def bench(
         progress: observer of the work.
 
     Returns:
-        Accuracy and latency of every way (`ways`), with the front, and the `verdict`.
+        Accuracy and latency of every way (`ways`), with the front, and the `verdict`. For a variant of
+        microcontrollers, which has no latency here, accuracies and exit shares alone.
 
     Raises:
         eetool.errors.UsageError: an argument is invalid.
@@ -66,6 +69,7 @@ def bench(
         check_number("passes", passes, 1)
         check_number("min_seconds", min_seconds, 0, 86400)
         from eetool.api.judged_examples import judged_examples
+        from eetool.bench.accuracy_benchmark import bench_accuracy, untimed_variant
         from eetool.bench.benchmark import BenchRules, accuracy_limit, bench_bundle, stability_problem
         from eetool.bench.interleaved_timing import TimingRules
         from eetool.data.image_form import DataChoice, model_form
@@ -84,11 +88,15 @@ def bench(
             accept_unstable,
             reference=None if reference is None else as_path(reference, "an ONNX file or a bundle"),
         )
-        rules.check(opened)
+        untimed = untimed_variant(rules.check(opened))
+        if untimed is not None and (against or reference is not None):
+            raise UsageError(f"{untimed} has no latency here", "Leave out against and reference.")
         rivals = tuple(as_path(path, "an ONNX file or a bundle") for path in against)
         watched = as_progress(progress)
         source = as_source(data, watched, model_form(opened.manifest.inputs, str(opened.path)))
         indices, split = judged_examples(opened, source, new_data, watched)
+        if untimed is not None:
+            return bench_accuracy(opened, untimed, source, indices, split, watched)
         reread = image_reader(data, watched) if isinstance(data, (str, DataChoice)) else None
         measured = bench_bundle(opened, source, indices, split, rivals, rules, watched, reread)
         if problem := stability_problem(measured, rules):

@@ -17,6 +17,7 @@ from eetool.api.arguments import (
 )
 from eetool.api.python_errors import python_errors
 from eetool.errors import UsageError
+from eetool.names import TARGETS
 from eetool.progress import Progress
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def export(
     *,
     formats: str | Sequence[str] = "onnx",
     precisions: str | Sequence[str] = "fp32",
+    target: str | None = None,
     merge: str = "none",
     calibration_data: Data | None = None,
     judge_speed: bool | None = None,
@@ -51,8 +53,9 @@ def export(
     Args:
         model: a model.pt, or a checkpoint.
         output: the bundle, by default `model` with the suffix `.eebundle`.
-        formats: `onnx`, `tflite` or both.
+        formats: `onnx`, `tflite` or both; with a target, may be empty.
         precisions: `fp32`, `int8` or both; every format is written in every precision.
+        target: `mcu` adds the variant for microcontrollers, in which every tensor is int8.
         merge: join exit branches with their segments: `none`, `all`, or `auto` where it is faster by `profile`.
         calibration_data: data to calibrate int8 with, by default that of the model, else its samples.
         judge_speed: keep a component float where int8 is slower on this machine; by default unless the model was tuned
@@ -76,7 +79,11 @@ def export(
         eetool.errors.VerificationError: a component differs from the model.
     """
     with python_errors():
-        variants = _variants(formats, precisions)
+        if target is not None:
+            check_choice("target", target, tuple(TARGETS))
+        variants = () if target is not None and not formats else _variants(formats, precisions)
+        if target is not None:
+            variants = (*variants, TARGETS[target])
         check_choice("merge", merge, _MERGES)
         if profile is not None and merge != "auto":
             raise UsageError('profile is what merge="auto" decides by', "Give both, or neither.")
@@ -84,12 +91,12 @@ def export(
         from eetool.records import check_output
         from eetool_runtime import open_bundle
 
-        target = _target(model, output)
-        check_output(target, force, directory=True)
+        path = _path(model, output)
+        check_output(path, force, directory=True)
         watched = as_progress(progress)
         order = ExportOrder(
             as_checkpoint(model, reference),
-            target,
+            path,
             variants,
             merge,
             None if calibration_data is None else as_source(calibration_data, watched),
@@ -101,7 +108,7 @@ def export(
             force,
         )
         export_model(order, watched)
-        return open_bundle(target)
+        return open_bundle(path)
 
 
 def _variants(formats: str | Sequence[str], precisions: str | Sequence[str]) -> tuple[str, ...]:
@@ -118,7 +125,7 @@ def _variants(formats: str | Sequence[str], precisions: str | Sequence[str]) -> 
     return tuple(f"{f}/{p}" for f in given["formats"][0] for p in given["precisions"][0])
 
 
-def _target(model: Any, output: PathLike | None) -> Path:
+def _path(model: Any, output: PathLike | None) -> Path:
     if output is not None:
         return as_path(output, "the bundle")
     from eetool.model.checkpoint import Checkpoint

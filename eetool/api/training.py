@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from eetool.train.initial_weights import InitialWeights
     from eetool.train.network_trial import Trial
 
-_FORMATS = ("onnx", "tflite")
+_FORMATS = ("onnx", "tflite", "tflm")
 _CHOICES = {
     "recipe": ("joint", "frozen", "confidence", "distill"),
     "optimizer": ("sgd", "adamw"),
@@ -116,7 +116,8 @@ def train(
         new_classifier: fit the last linear layer on the data, in place of that of `weights`, and train from there.
         teacher: a model.pt that also teaches, in the recipe `distill`.
         resume: continue an interrupted run of the same `output`.
-        trial_export: formats that a network which is not built in is converted to once, before it is trained.
+        trial_export: formats that a network which is not built in is converted to once, before it is trained; `tflm`,
+            that of microcontrollers, also for one that is.
         reference: your code that builds the network of `teacher`.
         force: replace an existing output.
         progress: observer of the work.
@@ -260,9 +261,14 @@ def _trial(formats: tuple[str, ...]) -> "Trial | None":
         return None
 
     def trial(start: "Checkpoint") -> None:
+        from eetool.train.network_trial import formats_to_try
+
+        tried = formats_to_try(start.record.spec.backbone, formats)
+        if not tried:
+            return
         from eetool.export.trial_export import trial_export
 
-        trial_export(start, formats, "Use other operators or arguments there. trial_export=() trains without.")
+        trial_export(start, tried, "Use other operators or arguments there. trial_export=() trains without.")
 
     return trial
 

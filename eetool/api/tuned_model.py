@@ -302,13 +302,13 @@ def _present_device(order: TuningOrder, device: str, variant: str, progress: Pro
     """Return the hw profile of the device, at its present speed where the table is of this machine."""
     from eetool.api.checked_device import at_present_speed
     from eetool.latency.table.hw_profile import load_device
-    from eetool.latency.table.table import BACKENDS
+    from eetool.latency.table.table import backend_of
 
     profile = load_device(device)
     if not order.check_table:
         return profile
-    graph_format, precision = variant.split("/")[0], variant.split("/")[-1]
-    profile, remarks = at_present_speed(device, profile, (BACKENDS[graph_format], precision, 1), progress)
+    kind = (backend_of(variant), variant.split("/")[-1], 1)
+    profile, remarks = at_present_speed(device, profile, kind, progress)
     for remark in remarks:
         progress.note(f"warning: {remark}")
     return profile

@@ -24,6 +24,7 @@ from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import UnstableError
 from eetool.free_memory import fits_in_memory
 from eetool.metrics import is_chance
+from eetool.names import is_untimed
 from eetool.progress import SILENT, Progress
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.machine_state import read_machine_state
@@ -35,6 +36,7 @@ from eetool_runtime.offload import Offload
 from eetool_runtime.preprocess import are_views
 
 SCHEMA = "bench/2"
+_NO_LATENCY = "it is of microcontrollers; its accuracy alone: --variant {}"
 MAX_ACCURACY_DROP = 1.0  # percentage points, where neither the user nor the bundle gives a limit
 
 
@@ -205,6 +207,9 @@ def bench_bundle(
     graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
     together = fits_in_memory(graphs_bytes, rules.memory_bytes)
     predicted = predict_sets(sets, together, bool(rules.variants), progress, rules.reference)
+    if not rules.variants:
+        untimed = filter(is_untimed, manifest.variants)
+        predicted.not_run += [WayNotRun(name, _NO_LATENCY.format(name)) for name in untimed]
     timing = time_ways(predicted.sets, predicted.ways, together, rules.timing, progress)
     compared = _compare(predicted, timing, labels, rules, throttled or read_machine_state().throttled)
     engines = _engines(predicted)

@@ -9,6 +9,7 @@ from eetool.bench.predictions import ExitPredictions, WayPredictions
 from eetool.bench.way_sets import NO_REFERENCE_HINT, VariantWays, WayNotRun, WaySet, rival_sets
 from eetool.bench.ways import AGAINST, EARLY_EXIT, UNSPLIT, WayLabel, unique_names
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
+from eetool.names import is_untimed
 from eetool.progress import SILENT, Progress
 from eetool_runtime.backends import Threads, backend_for
 from eetool_runtime.bundle import Bundle
@@ -67,13 +68,17 @@ class PredictedSets:
 
 
 def chosen_variants(bundle: Bundle, names: Sequence[str]) -> list[str]:
-    """Return the named variants, each once; without names all of the bundle; for `auto` the first that can run.
+    """Return the named variants, each once; for `auto` the first that can run.
+
+    Without names these are all of the bundle but those without a latency here, or these where there are no others.
 
     Raises:
         UsageError: the bundle has no such variant.
     """
     chosen: list[str] = []
-    for name in names or bundle.manifest.variants:
+    everything = tuple(bundle.manifest.variants)
+    timed = tuple(variant for variant in everything if not is_untimed(variant))
+    for name in names or timed or everything:
         variant = _first_runnable(bundle) if name == AUTO else name
         bundle.variant(variant)
         if variant not in chosen:

@@ -7,6 +7,7 @@ from eetool.cli.output import table
 from eetool.wording import counted, cut_remarks
 
 if TYPE_CHECKING:
+    from eetool.bench.accuracy_benchmark import AccuracyBench
     from eetool.bench.benchmark import Bench
     from eetool.bench.results import WayRow
     from eetool.bench.stream_benchmark import StreamBench
@@ -119,6 +120,31 @@ def _not_run(b: "Bench") -> list[str]:
     for way in b.not_run:
         names.setdefault(way.reason, []).append(way.name)
     return [f"not run: {', '.join(ways)}: {reason}" for reason, ways in names.items()]
+
+
+def accuracy_bench_text(b: "AccuracyBench") -> list[Any]:
+    """Return lines and a table that show accuracies and exit shares without latencies."""
+    headings = ("way", "acc %", "difference", "95 %", "M MACs", "exits %")
+    columns = {heading: "left" if heading == "way" else "right" for heading in headings}
+    rows = [
+        (
+            way.name,
+            percent(way.accuracy, 2),
+            f"{way.accuracy_difference:+.2f}",
+            " to ".join(f"{bound:+.2f}" for bound in way.accuracy_difference_ci95),
+            "–" if way.mean_macs is None else f"{way.mean_macs / 1e6:.3g}",
+            shares(way.exit_shares),
+        )
+        for way in b.ways
+    ]
+    ((engine, version),) = b.engine.items()
+    return [
+        f"{b.bundle} {b.variant}, {counted(b.data.n, 'example')} of {b.data.source}, {engine} {version}",
+        table(columns, rows, tight=True),
+        f"difference: accuracy less that of {b.reference}, in percentage points, and its 95 % interval",
+        f"exit 0, 1, … alone: acc % {' / '.join(percent(e.accuracy, 2) for e in b.exits)}",
+        "latency: not measured; kernels of this machine say nothing of a microcontroller",
+    ]
 
 
 def stream_bench_text(b: "StreamBench") -> list[Any]:

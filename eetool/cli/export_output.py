@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eetool_runtime.manifest import Manifest
 
 
-def bundle_result(target: Path, exported: "ExportedBundle", precisions: tuple[str, ...]) -> CommandResult:
+def bundle_result(target: Path, exported: "ExportedBundle") -> CommandResult:
     """Return the components of every variant of an exported bundle."""
     manifest = exported.manifest
     variants = {name: _components(manifest, name, exported.relative_rms[name]) for name in manifest.variants}
@@ -26,7 +26,7 @@ def bundle_result(target: Path, exported: "ExportedBundle", precisions: tuple[st
         if shared is not None:
             text.append(f"all in one file of {manifest.files[shared].size_bytes / 1024:.0f} KiB")
     text.append("relative error: root mean square of the errors / that of the component's outputs, on the samples")
-    if "fp32" in precisions:
+    if any(name.endswith("/fp32") for name in variants):
         text.append("every fp32 component, exit and decision proved equal to the model's")
     text.append(f"wrote {target}")
     return CommandResult("export/1", {"output": str(target), "variants": variants}, text)

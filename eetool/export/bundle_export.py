@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from eetool.data.source import Source
-from eetool.errors import ArtefactError, UsageError, VerificationError
+from eetool.errors import ArtefactError, VerificationError
 from eetool.export.bundle_files import bundle_name, save_arrays, write_contents, write_goals, write_manifest
+from eetool.export.calibration import checked_calibration
 from eetool.export.expected_drops import Drops, write_drops
+from eetool.export.full_integer import STEPS, write_full_integer
 from eetool.export.int8_selection import Int8Judge
 from eetool.export.manifest_parts import describe_component, describe_producer, describe_tensor
 from eetool.export.merge_heads import NONE, merge_model, recount_macs
@@ -26,7 +28,7 @@ from eetool.export.parity import (
 from eetool.export.refitted_variants import goals_of, is_refitted, stream_points, unfitted_points
 from eetool.export.split import ComponentModule
 from eetool.export.traced_model import TracedModel, default_operating_point, trace_model
-from eetool.export.variants import FP32, INT8, TFLITE, VariantKind, find_variants, write_graph
+from eetool.export.variants import FP32, INT8, TFLITE, TFLM, VariantKind, find_variants, write_graph
 from eetool.graphs.calibration_feeds import Feeds, save_feeds
 from eetool.graphs.quantize import QuantizationJob, quantize
 from eetool.graphs.tflite_combine import combine_tflite
@@ -44,7 +46,6 @@ from eetool_measure.results import ThreadTimes
 from eetool_runtime import manifest as m
 from eetool_runtime import open_bundle
 from eetool_runtime.loading import load_to_judge
-from eetool_runtime.preprocess import check_array
 
 _INPUT_SAMPLES = "samples/inputs.npz"
 
@@ -112,7 +113,7 @@ def export_bundle(
         OutputError: the bundle exists and `force` was not given, or the output path cannot be written.
     """
     kinds = find_variants(options.variants)
-    calibration = _checked_calibration(checkpoint, options.calibration)
+    calibration = checked_calibration(checkpoint, options.calibration)
     with write_directory(output, force) as folder:
         with progress("tracing", 1) as advance:
             model = merge_model(trace_model(checkpoint, options.references), options.merge, options.figures, progress)
@@ -130,9 +131,10 @@ def export_bundle(
 def _steps(model: TracedModel, kinds: Sequence[VariantKind]) -> int:
     """Return the steps of an export: one for a float graph, two for an int8 graph, and two for a variant."""
     graphs = len(model.components) + len(model.references)
-    float_kinds = {kind.base.name for kind in kinds}
-    quantised = sum(kind.precision == INT8 for kind in kinds)
-    return graphs * (len(float_kinds) + 2 * quantised) + 2 * len(kinds)
+    float_kinds = {kind.base.name for kind in kinds if kind.format != TFLM}
+    quantised = sum(kind.precision == INT8 and kind.format != TFLM for kind in kinds)
+    integer = sum(kind.format == TFLM for kind in kinds) * (len(model.components) + bool(model.references))
+    return graphs * (len(float_kinds) + 2 * quantised) + STEPS * integer + 2 * len(kinds)
 
 
 @dataclass
@@ -148,6 +150,7 @@ class _Export:
     graphs: dict[str, dict[str, m.GraphFile]] = field(init=False, default_factory=dict)
     drops: dict[str, Drops] = field(init=False, default_factory=dict)
     relative_rms: dict[str, dict[str, float]] = field(init=False, default_factory=dict)  # of every place
+    tensors: dict[str, dict[str, m.Tensor]] = field(init=False, default_factory=dict)  # where other than the model's
 
     @property
     def places(self) -> dict[str, ComponentModule]:
@@ -157,12 +160,15 @@ class _Export:
 
     def write_graphs(self, kinds: Sequence[VariantKind], calibration: Mapping[str, np.ndarray]) -> None:
         """Write all float graphs and prove each; then write the int8 graphs from them."""
-        bases = {kind.base.name: kind.base for kind in kinds}
+        bases = {kind.base.name: kind.base for kind in kinds if kind.format != TFLM}
         for base in bases.values():
             with naming_operator(lambda: self.model, base):
                 self.graphs[base.name] = self._write_float(base)
                 _require_parity(self.graphs[base.name].values())
-        quantised = [kind for kind in kinds if kind.precision == INT8]
+        for kind in kinds:
+            if kind.format == TFLM:
+                self._write_full_integer(kind, calibration)
+        quantised = [kind for kind in kinds if kind.precision == INT8 and kind.format != TFLM]
         if quantised:
             with scratch() as temporary:
                 names = dict.fromkeys(name for graph in self.places.values() for name in graph.inputs)
@@ -226,6 +232,15 @@ class _Export:
         parity = component_parity(self.folder / path, component.inputs, component.outputs, cases, relative=1.0)
         self._note_error(kind, place, parity)
         return m.GraphFile(path, INT8, parity.max_abs_error, None)
+
+    def _write_full_integer(self, kind: VariantKind, calibration: Mapping[str, np.ndarray]) -> None:
+        """Write the graphs of a variant for microcontrollers; of the references only the network without exits."""
+        places = {place: part for place, part in self.places.items() if place != _reference("all_exits")}
+        written = write_full_integer(self.model, places, kind, self.folder, calibration, self.advance)
+        self.graphs[kind.name], self.tensors[kind.name] = written.graphs, written.tensors
+        self.relative_rms[kind.name] = written.relative_rms
+        for note in written.notes:
+            self.progress.note(note)
 
     def _note_error(self, kind: VariantKind, place: str, parity: Parity) -> None:
         self.relative_rms.setdefault(kind.name, {})[place] = parity.relative_rms
@@ -357,7 +372,8 @@ class _Export:
             samples=kind.samples,
             samples_tolerance=kind.samples_tolerance,
             batch=kind.batch,
-            references={name: graphs[_reference(name)].path for name in self.model.references},
+            tensors=self.tensors.get(kind.name, {}),
+            references={n: graphs[_reference(n)].path for n in self.model.references if _reference(n) in graphs},
             slopes=policy.slopes,
             offsets=policy.offsets,
         )
@@ -367,19 +383,6 @@ def _require_parity(graphs: Iterable[m.GraphFile]) -> None:
     failed = [f"{graph.path}: {_parity(graph)}" for graph in graphs if not _parity(graph).holds]
     if failed:
         raise VerificationError("graphs differ from the model:\n  " + "\n  ".join(failed))
-
-
-def _checked_calibration(
-    checkpoint: Checkpoint, calibration: Mapping[str, np.ndarray] | None
-) -> Mapping[str, np.ndarray]:
-    specs = checkpoint.record.spec.inputs
-    if calibration is None:
-        return {spec.name: checkpoint.samples[spec.name].numpy() for spec in specs}
-    if set(calibration) != {spec.name for spec in specs}:
-        raise UsageError(f"calibration needs the inputs {[s.name for s in specs]}, found {sorted(calibration)}")
-    if len({len(array) for array in calibration.values()}) != 1:
-        raise UsageError("the calibration inputs are of different number")
-    return {spec.name: check_array(calibration[spec.name], spec, any_batch=True) for spec in specs}
 
 
 def _component(name: str) -> str:

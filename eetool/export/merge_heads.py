@@ -118,14 +118,20 @@ def _join_all(components: Sequence[ComponentModule], heads: Collection[int]) -> 
     for i, component in enumerate(components):
         if i in heads:
             later = {name for other in components[i + 1 :] for name in other.inputs}
-            joined[-1] = _join(joined[-1], component, later)
+            joined[-1] = join_components(joined[-1], component, later)
         else:
             joined.append(component)
     return joined
 
 
-def _join(segment: ComponentModule, head: ComponentModule, read_later: Collection[str]) -> ComponentModule:
-    """Return both in one graph. Outputs of the segment that only the head read are no outputs any more."""
+def join_components(segment: ComponentModule, head: ComponentModule, read_later: Collection[str]) -> ComponentModule:
+    """Return two components in one graph.
+
+    Args:
+        segment: a component.
+        head: one that runs after it, and is of the same network.
+        read_later: names of outputs of the first that stay outputs.
+    """
     graph = fx.Graph()
     tensors: dict[str, fx.Node] = {}
     inputs: list[str] = []

@@ -6,7 +6,7 @@ from dataclasses import replace
 from eetool.errors import ArtefactError, VerificationError
 from eetool.export.operator_check import answers_differ, naming_operator
 from eetool.export.traced_model import trace_model
-from eetool.export.variants import FP32, find_variants
+from eetool.export.variants import FP32, INT8, TFLM, find_variants
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.network_check.network_copy import without_small_weights
 
@@ -16,7 +16,7 @@ def trial_export(start: Checkpoint, formats: Sequence[str], hint: str) -> None:
 
     Args:
         start: a network with initial weights. Those near zero are replaced, as they would hide operators.
-        formats: `onnx`, `tflite`.
+        formats: `onnx`, `tflite`, `tflm`.
         hint: remedy for the user.
 
     Raises:
@@ -24,7 +24,8 @@ def trial_export(start: Checkpoint, formats: Sequence[str], hint: str) -> None:
         ArtefactError: torch.export cannot trace the network, or a converter fails; the message names the operator.
         VerificationError: an exit answers differently; the message names the first operator that does.
     """
-    kinds = find_variants(tuple(f"{name}/{FP32}" for name in formats))
+    names = (f"{name}/{INT8 if name == TFLM else FP32}" for name in formats)
+    kinds = [kind.base for kind in find_variants(tuple(names))]
     model = trace_model(replace(start, state=without_small_weights(start.state)), references=False)
     backbone = start.record.spec.backbone
     for kind in kinds:

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import onnx
 
-from eetool.errors import MissingError, UsageError
+from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.export.converters.to_onnx import export_onnx
 from eetool.export.converters.to_tflite import export_tflite, require_litert_torch
 from eetool.export.split import ComponentModule
 from eetool.export.traced_model import TracedModel
 from eetool.graphs.onnx_normalize import extract_subgraph
+from eetool.graphs.tflite_graph import read_tflite
+from eetool.graphs.tflm_operators import lacking_operator
 from eetool.model.scored_network import LOGITS
 from eetool_runtime.manifest import SHARED_FILE_SUFFIX
 
+_OTHER_OPERATORS = "Replace it there by convolutions, linear layers, pooling, ReLU6 or Hardswish, and train again."
 FP32, INT8 = "fp32", "int8"
-ONNX, TFLITE = "onnx", "tflite"
+ONNX, TFLITE, TFLM = "onnx", "tflite", "tflm"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class VariantKind:
     """One format and precision.
 
     Attributes:
-        format: `onnx` or `tflite`.
+        format: `onnx`, `tflite`, or `tflm` for microcontrollers.
         precision: `fp32` or `int8`.
         batch: the only batch size; null for any.
         relative: allowed error of a component, as a share of max(1, max |reference|); null where quantisation loses
@@ -49,7 +52,7 @@ class VariantKind:
     @property
     def base(self) -> "VariantKind":
         """Float variant that this one is made from; itself where it is float."""
-        return VARIANTS[f"{self.format}/{FP32}"]
+        return _TFLM_FLOAT if self.format == TFLM else VARIANTS[f"{self.format}/{FP32}"]
 
     def file(self, place: str) -> str:
         """Return the path in the bundle of the graph at `place`, which is `components/NAME` or `reference/NAME`."""
@@ -73,8 +76,10 @@ VARIANTS = {
         VariantKind(ONNX, INT8, None, None, 0.1, ("onnx-static",)),
         VariantKind(TFLITE, FP32, 1, 1e-3, 1e-3),
         VariantKind(TFLITE, INT8, 1, None, 0.1, ("tflite-static", "tflite-dynamic")),
+        VariantKind(TFLM, INT8, 1, None, 0.1),
     )
 }
+_TFLM_FLOAT = VariantKind(TFLM, FP32, 1, 1e-3, 1e-3)  # of which no bundle is made
 
 
 def find_variants(names: tuple[str, ...]) -> list[VariantKind]:
@@ -89,11 +94,13 @@ def find_variants(names: tuple[str, ...]) -> list[VariantKind]:
         problem = f"unknown variant {unknown[0]!r}" if unknown else "no variant was asked for"
         raise UsageError(problem, f"Known variants: {', '.join(VARIANTS)}.")
     kinds = [kind for name, kind in VARIANTS.items() if name in names]
-    if any(kind.format == TFLITE for kind in kinds):
+    if any(kind.format in (TFLITE, TFLM) for kind in kinds):
         require_litert_torch()
         for library in ("ai_edge_litert", "ai_edge_quantizer"):
             if importlib.util.find_spec(library) is None:
                 raise MissingError(f"the tflite format needs {library}", "pip install eetool[tflite]")
+    if any(kind.format == TFLM for kind in kinds) and importlib.util.find_spec("tflite_micro") is None:
+        raise MissingError("files for microcontrollers are proved in tflite_micro", "pip install eetool[mcu]")
     return kinds
 
 
@@ -126,5 +133,14 @@ def write_graph(
     inputs = [example[name] for name in component.inputs]
     if kind.format == ONNX:
         export_onnx(component, inputs, path, simplify)
-    else:
-        export_tflite(component, inputs, path)
+        return
+    export_tflite(component, inputs, path)
+    if kind.format == TFLM:
+        require_tflm_operators(path, component.name)
+
+
+def require_tflm_operators(path: Path, name: str) -> None:
+    """Raise ArtefactError where the graph `name` in a TFLite file has an operator that TFLM lacks."""
+    problem = lacking_operator(read_tflite(path))
+    if problem is not None:
+        raise ArtefactError(f"{name}: {problem}", _OTHER_OPERATORS)

@@ -7,7 +7,7 @@ quantiser opens. Both quantisers also print more than a command line should.
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,17 @@ from eetool_runtime.records import decode
 
 @dataclass(frozen=True)
 class QuantizationJob:
-    """Quantisation of a graph, `source` to `target`, calibrated with `feeds`, its inputs."""
+    """Quantisation of a graph, `source` to `target`, calibrated with `feeds`, its inputs.
+
+    `earlier` holds files by the names of inputs, which take over scale and zero point from there; see
+    `eetool.graphs.quantize_full_integer`.
+    """
 
     recipe: str
     source: str
     target: str
     feeds: Feeds
+    earlier: dict[str, str] = field(default_factory=dict)
 
 
 def quantize(jobs: Sequence[QuantizationJob], advance: Advance = lambda steps: None) -> list[str | None]:
@@ -116,29 +121,16 @@ def _nodes_after_scalars(graph: Any) -> list[str]:
 def _tflite_static(job: QuantizationJob) -> None:
     from ai_edge_quantizer import quantizer, recipe
 
+    from eetool.graphs.tflite_ranges import tflite_ranges
+
     tflite_quantizer = quantizer.Quantizer(job.source, recipe.static_wi8_ai8())
     name = recipe.TFLOperationName
     # These stay float: the temperature may be refitted, and confidences need more than 256 steps.
     for operation in (name.INPUT, name.OUTPUT, name.SUB, name.DIV, name.SOFTMAX):
         tflite_quantizer.update_quantization_recipe(".*", operation, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
     _dynamic_classifiers(tflite_quantizer)
-    ranges = _tflite_ranges(job.source, tflite_quantizer.get_quantization_recipe(), job.feeds)
+    ranges = tflite_ranges(job.source, tflite_quantizer.get_quantization_recipe(), job.feeds)
     tflite_quantizer.quantize(ranges).export_model(job.target, overwrite=True)
-
-
-def _tflite_ranges(source: str, quantization_recipe: Any, feeds: Feeds) -> Any:
-    """Return the smallest and the largest value of every tensor over all feeds.
-
-    The calibration of the quantiser itself averages the extremes of the feeds, and the graph then clips those of most.
-    """
-    from ai_edge_quantizer import calibrator, recipe_manager
-    from ai_edge_quantizer.utils import qsv_utils
-
-    manager = recipe_manager.RecipeManager()
-    manager.load_quantization_recipe(quantization_recipe)
-    calibration = calibrator.Calibrator(source, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
-    calibration.calibrate({"serving_default": feeds}, manager)
-    return calibration.get_model_qsvs()
 
 
 def _tflite_dynamic(job: QuantizationJob) -> None:
@@ -164,7 +156,18 @@ def _dynamic_classifiers(tflite_quantizer: Any) -> None:
     tflite_quantizer.update_quantization_recipe(".*", recipe.TFLOperationName.FULLY_CONNECTED, op_config=config)
 
 
-_RECIPES = {"onnx-static": _onnx_static, "tflite-static": _tflite_static, "tflite-dynamic": _tflite_dynamic}
+def _tflm_static(job: QuantizationJob) -> None:
+    from eetool.graphs.quantize_full_integer import quantize_full_integer
+
+    quantize_full_integer(Path(job.source), Path(job.target), job.feeds, job.earlier)
+
+
+_RECIPES = {
+    "onnx-static": _onnx_static,
+    "tflite-static": _tflite_static,
+    "tflite-dynamic": _tflite_dynamic,
+    "tflm-static": _tflm_static,
+}
 
 
 def main(order: str, answer: str) -> None:

@@ -37,14 +37,14 @@ def combine_tflite(files: Mapping[str, Path]) -> bytes:
     for name, path in files.items():
         data = path.read_bytes()
         model = s.ModelT.InitFromObj(s.Model.GetRootAs(data))
-        _take_in_weights(model, data, path)
+        take_in_weights(model, data, path)
         _append(combined, name, model, path)
-    builder = _aligned_builder()
+    builder = aligned_builder()
     builder.Finish(combined.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def _take_in_weights(model: Any, data: bytes, path: Path) -> None:
+def take_in_weights(model: Any, data: bytes, path: Path) -> None:
     """Move weights that lie behind the flatbuffer of `data`, as quantizers write them, into the buffers of `model`."""
     for buffer in model.buffers:
         if buffer.offset > 1:  # a smaller one says that there are none
@@ -70,7 +70,8 @@ def _append(combined: Any, name: str, model: Any, path: Path) -> None:
     combined.signatureDefs.append(signature)
 
 
-def _aligned_builder() -> Any:
+def aligned_builder() -> Any:
+    """Return a builder of flatbuffers that aligns stored values as the schema of TFLite demands."""
     from flatbuffers import Builder
 
     class Aligned(Builder):  # type: ignore[misc]

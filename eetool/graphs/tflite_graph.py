@@ -28,12 +28,14 @@ class TfliteTensor:
         int8: whether it holds 8-bit numbers.
         constant: whether it is stored in the file.
         values: stored values of a short row of integers, such as axes; otherwise empty.
+        kind: its type in the schema, such as `FLOAT32`.
     """
 
     shape: tuple[int, ...]
     int8: bool
     constant: bool
     values: tuple[int, ...] = ()
+    kind: str = "FLOAT32"
 
     @property
     def size(self) -> int:
@@ -157,7 +159,7 @@ def _tensor(tensor: Any, kind: str, data: Any) -> TfliteTensor:
     shape = _ints(tensor.shape)
     short = data is not None and kind == "INT32" and len(shape) == 1 and len(data) <= _SHORT
     values = _ints(np.frombuffer(bytes(data), np.int32).tolist()) if short else ()
-    return TfliteTensor(shape, kind in _INT8_TYPES, data is not None, values)
+    return TfliteTensor(shape, kind in _INT8_TYPES, data is not None, values, kind)
 
 
 def _options(operator: Any) -> dict[str, Any]:

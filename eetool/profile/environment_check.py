@@ -30,6 +30,7 @@ _METERS = ("pmic", "hwmon", "rapl")
 _SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _EXTRAS = {
     "tflite": ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
+    "mcu": ("tflite_micro",),
     "gpu": ("accelerate",),
     "search": ("optuna", "psycopg"),
     "report": ("vl_convert",),

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from eetool.errors import UnstableError
+from eetool.errors import UnstableError, UsageError
 from eetool.latency.estimate.energy import UNKNOWN, Energy
+from eetool.names import is_untimed
 from eetool.profile.local_runner import MeasureFunction, measure_in_process
 from eetool.profile.protocol import NO_POWER, THOROUGH, MeasurementProtocol, PowerOptions
 from eetool.profile.thread_choice import choose_threads, expected_shares
@@ -93,8 +94,14 @@ def profile_bundle(
         measure: measures one thread count.
 
     Raises:
+        UsageError: the variant is one of microcontrollers, whose time here is not theirs.
         EarlyExitError: a measuring process failed; the class follows from its exit code.
     """
+    if is_untimed(variant):
+        raise UsageError(
+            f"{variant} is made for microcontrollers, and its time here would not be theirs",
+            "Its accuracy and exit shares: eetool bench BUNDLE --data SOURCE.",
+        )
     measured = [_measure_count(bundle, variant, count, protocol, progress, measure) for count in threads]
     times = tuple(m.times for m in measured)
     point, shares = expected_shares(bundle, variant)

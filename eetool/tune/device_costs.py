@@ -13,7 +13,7 @@ from eetool.latency.estimate.predictor import PREDICTED, Predictor
 from eetool.latency.estimate.recorded_model import RecordedModel
 from eetool.latency.estimate.view_costs import VIEWS_NOTE, first_readers, later_views, views_warnings
 from eetool.latency.table.hw_profile import HwProfile, load_device
-from eetool.latency.table.table import BACKENDS
+from eetool.latency.table.table import backend_of
 from eetool_measure.machine import Machine
 from eetool_measure.results import EnergyTimes, ThreadTimes
 from eetool_runtime.bundle import Bundle
@@ -93,8 +93,7 @@ def predicted_costs(
         MissingError: there is no such device, it has no table, or no figure of its energy is known.
     """
     profile = load_device(device) if isinstance(device, str) else device
-    graph_format, precision = variant.split("/")[0], variant.split("/")[-1]
-    predictor = Predictor(profile, BACKENDS[graph_format], precision, threads=1)
+    predictor = Predictor(profile, backend_of(variant), variant.split("/")[-1], threads=1)
     with open_target(path, export, named, score) as model:
         target = target_of_variant(model, variant, predictor.channel_block)
     if target.layout is None:

@@ -35,7 +35,11 @@ HAS_TFLITE = all(importlib.util.find_spec(name) for name in ("litert_torch", "ai
 needs_tflite = pytest.mark.skipif(not HAS_TFLITE, reason="the extra eetool[tflite] is not installed")
 FORMATS = ["onnx", pytest.param("tflite", marks=needs_tflite)]
 pytestmark = pytest.mark.usefixtures("converted_once")
-NAMES = [name if name.startswith("onnx") else pytest.param(name, marks=needs_tflite) for name in VARIANTS]
+NAMES = [
+    name if name.startswith("onnx") else pytest.param(name, marks=needs_tflite)
+    for name in VARIANTS
+    if not name.startswith("tflm")  # its tests are in test_full_integer.py
+]
 
 
 def test_variants_largest_samples_tolerance_is_what_the_reader_allows() -> None:

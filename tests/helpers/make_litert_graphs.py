@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parent / "litert_graphs"
 
 
 class Contract(torch.nn.Module):
-    """The graph of `BackendContract.write`, at batch 1."""
+    """The graph of `BackendContract.write`, at batch 1, with ids of any integer type."""
 
     def forward(self, **tensors: torch.Tensor) -> dict[str, torch.Tensor]:
         total = tensors["ids"].to(torch.float32).sum(1)  # (1, 2) -> (1,)
@@ -54,6 +54,10 @@ if __name__ == "__main__":
     ):
         converted = litert_torch.convert(module.eval(), sample_kwargs=inputs, enable_x64=True)
         converted.export(str(GOLDEN / f"{name}.tflite"))
+    converted = litert_torch.convert(
+        Contract().eval(), sample_kwargs={**example, "ids": example["ids"].to(torch.int32)}
+    )
+    converted.export(str(GOLDEN / "contract_int32.tflite"))
     for names in (("contract", "answer"), ("weighted", "contract")):
         combined = combine_tflite({name: GOLDEN / f"{name}.tflite" for name in names})
         (GOLDEN / f"{'_and_'.join(names)}.tflite").write_bytes(combined)

@@ -8,6 +8,7 @@ numbers are sums of powers of two, so expected logits are exact on every machine
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -132,6 +133,25 @@ def write_tiny_bundle(
     files["samples/onnx-fp32.npz"] = _npz(_sample_outputs(outputs))
     manifest = replace(_manifest(name, components, early_exits, ids, outputs, labels, files), **fields)
     _write(root, manifest, files, edit)
+    return root
+
+
+def write_bundle_with_other_format(folder: Path, variant: str) -> Path:
+    """Write the tiny bundle with its graphs once more, first, as a variant of another format; return its path."""
+    suffix = variant.partition("/")[0]
+
+    def add(document: dict[str, Any]) -> None:
+        other = copy.deepcopy(document["variants"][VARIANT])
+        other["references"] = {}
+        for graph in other["components"].values():
+            path = graph["path"].replace(".onnx", f".{suffix}")
+            document["files"][path] = document["files"][graph["path"]]
+            graph["path"] = path
+        document["variants"] = {variant: other, **document["variants"]}
+
+    root = write_tiny_bundle(folder, edit=add)
+    for model in root.rglob("components/**/*.onnx"):
+        model.with_suffix(f".{suffix}").write_bytes(model.read_bytes())
     return root
 
 

@@ -8,11 +8,11 @@ import pytest
 
 import eetool_runtime as ee
 from eetool_runtime.default_point import default_point_warning
-from eetool_runtime.errors import BundleError, InputError
+from eetool_runtime.errors import BundleError, InputError, UsageError
 from eetool_runtime.machine import board_name, cpu_name
 from tests.helpers.native_build import onnxruntime_library
 from tests.helpers.native_runtime import Library, NativeModel
-from tests.helpers.tiny_bundle import VARIANT, X, write_tiny_bundle
+from tests.helpers.tiny_bundle import VARIANT, X, write_bundle_with_other_format, write_tiny_bundle
 
 
 def load(native: Library, path: Path, **options: Any) -> NativeModel:
@@ -50,6 +50,15 @@ def test_segmentation_that_is_unknown_is_refused_by_both(tmp_path: Path, native:
     for read in (ee.load, native.load):
         with pytest.raises(BundleError, match=r"text\.segmentation: 'syllables' is none of runs, unicode-17"):
             read(path)
+
+
+def test_variant_for_microcontrollers_is_skipped_and_is_refused_where_it_is_asked_for(
+    tmp_path: Path, native: Library
+) -> None:
+    path = write_bundle_with_other_format(tmp_path, "tflm/int8")
+    assert load(native, path).info["variant"] == VARIANT
+    with pytest.raises(UsageError, match="no backend runs 'tflm' graphs"):
+        load(native, path, variant="tflm/int8")
 
 
 def test_memory_is_that_of_python(tmp_path: Path, native: Library) -> None:

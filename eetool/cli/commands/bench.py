@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eetool.cli.bench_output import bench_text, stream_bench_text
+from eetool.cli.bench_output import accuracy_bench_text, bench_text, stream_bench_text
 from eetool.cli.options import (
     BUNDLE,
     RIVAL,
@@ -114,6 +114,8 @@ def bench(request: BenchRequest) -> CommandResult:
     With --offload URL the operating points that ask a server are timed too, beside the same points without it. The
     latencies that `tune --link` predicted are printed beside the measured ones.
 
+    A variant for microcontrollers has no latency here: its accuracy, exits and exit shares alone are shown.
+
     With --stream the frames of every sequence come in order. Rows are the bundle's operating points for streams, those
     without memory, full depth with and without the filter, and a moving average and difference detection, whose
     parameters are chosen within the same limits on the groups that `tune` used. The verdict includes the reaction time.
@@ -142,21 +144,57 @@ def bench(request: BenchRequest) -> CommandResult:
         reference=request.reference,
         offload=offload,
     )
-    rules.check(bundle)
     if request.max_reaction_s is not None and not request.stream:
         raise UsageError("--max-reaction-s is a limit of streams", "Give --stream as well.")
     if request.stream and offload is not None:
         raise UsageError("--offload answers single inputs, and --stream sequences", "Give one of them.")
     if request.stream and request.against:
         raise UsageError("--against compares answers to single inputs, and --stream sequences", "Give one of them.")
+    untimed = _untimed(request, rules.check(bundle))
     progress = TerminalProgress()
     source = load_source(data, progress, model_form(bundle.manifest.inputs, str(request.bundle)))
     indices, split = judged_examples(bundle, source, request.new_data, progress)
+    if untimed is not None:
+        return _bench_accuracy(request, bundle, untimed, source, (indices, split), progress)
     if request.stream:
         return _bench_streams(request, bundle, source, (indices, split), rules, progress)
     reread = image_reader(data, progress)
     document = bench_bundle(bundle, source, indices, split, request.against, rules, progress, reread)
     result = CommandResult(SCHEMA, vars(document), bench_text(document), stability_problem(document, rules))
+    if request.output is not None:
+        write_result(request.output, result, request.force)
+    return result
+
+
+def _untimed(request: BenchRequest, variants: list[str]) -> str | None:
+    """Return the variant that is judged without its latency, if that is what was asked for."""
+    from eetool.bench.accuracy_benchmark import untimed_variant
+    from eetool.errors import UsageError
+
+    variant = untimed_variant(variants)
+    if variant is not None:
+        for name, given in (
+            ("--against", request.against),
+            ("--reference", request.reference),
+            ("--stream", request.stream),
+        ):
+            if given:
+                raise UsageError(f"{variant} has no latency here, and {name} compares latencies", f"Leave out {name}.")
+    return variant
+
+
+def _bench_accuracy(
+    request: BenchRequest,
+    bundle: "Bundle",
+    variant: str,
+    source: "Source",
+    judged: "tuple[np.ndarray, str]",
+    progress: TerminalProgress,
+) -> CommandResult:
+    from eetool.bench.accuracy_benchmark import SCHEMA, bench_accuracy
+
+    document = bench_accuracy(bundle, variant, source, *judged, progress)
+    result = CommandResult(SCHEMA, vars(document), accuracy_bench_text(document))
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

@@ -12,6 +12,7 @@ from eetool.cli.export_output import bundle_result, cuts_result, offload_result,
 from eetool.cli.options import PATH, PROFILE, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.names import TARGETS
 
 if TYPE_CHECKING:
     from eetool.api.exported_bundle import ExportOrder
@@ -39,6 +40,7 @@ class ExportRequest:
     output: Path | None
     formats: tuple[str, ...]
     precisions: tuple[str, ...]
+    target: str | None
     calibration_data: str | None
     judge_speed: bool | None
     layout: str
@@ -55,8 +57,11 @@ class ExportRequest:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Names of the variants, such as `onnx/fp32`."""
-        return tuple(f"{f}/{p}" for f in self.formats for p in self.precisions)
+        """Names of the variants, such as `onnx/fp32`. With a target, --format and --precision add further ones."""
+        source = click.get_current_context().get_parameter_source
+        named = any(source(name) is ParameterSource.COMMANDLINE for name in ("formats", "precisions"))
+        variants = tuple(f"{f}/{p}" for f in self.formats for p in self.precisions)
+        return variants if self.target is None else (*(variants if named else ()), TARGETS[self.target])
 
 
 @verb_with_request(ExportRequest)
@@ -75,7 +80,15 @@ class ExportRequest:
     help="Every format is written in every precision; repeatable.",
 )
 @click.option(
+    "--target",
+    type=click.Choice(list(TARGETS)),
+    default=None,
+    help="Write the variant for microcontrollers, in which every tensor is int8; --format and --precision add others.",
+)
+@click.option(
     "--calibration-data",
+    "--data",
+    "calibration_data",
     type=SourceType(),
     metavar="SOURCE",
     help="Data source to calibrate int8 with.  [that of MODEL, else its samples]",
@@ -145,7 +158,7 @@ def _export_bundle(request: ExportRequest) -> CommandResult:
     from eetool.api.exported_bundle import export_model
 
     exported = export_model(_order(request, target), TerminalProgress(stages=True))
-    return bundle_result(target, exported, request.precisions)
+    return bundle_result(target, exported)
 
 
 def _order(request: ExportRequest, target: Path) -> "ExportOrder":
@@ -222,7 +235,7 @@ def _check_single_file(request: ExportRequest) -> None:
     if set(request.variants) != {"onnx/fp32"}:
         raise UsageError("--layout single is one ONNX file in fp32", "Leave out --format and --precision.")
     source = click.get_current_context().get_parameter_source
-    for name in ("calibration_data", "judge_speed", "reference", "default"):
+    for name in ("target", "calibration_data", "judge_speed", "reference", "default"):
         if source(name) is ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
             raise UsageError(f"--layout single has no use for --{option}", f"Leave out --{option}.")

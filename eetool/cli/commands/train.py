@@ -225,11 +225,12 @@ _NO_TRIAL = "none"
 @click.option(
     "--trial-export",
     "trial_formats",
-    type=click.Choice(["onnx", "tflite", _NO_TRIAL]),
+    type=click.Choice(["onnx", "tflite", "tflm", _NO_TRIAL]),
     multiple=True,
     default=("onnx",),
     show_default=True,
-    help="Formats that a network which is not built in is converted to once, before it is trained.",
+    help="Formats that a network which is not built in is converted to once, before it is trained; tflm, that of "
+    "microcontrollers, also for one that is.",
 )
 @click.option("--resume/--no-resume", default=False, help="Continue an interrupted run.")
 @named_option
@@ -293,10 +294,15 @@ def _trial(request: TrainRequest) -> "Trial | None":
         return None
 
     def trial(start: "Checkpoint") -> None:
+        from eetool.train.network_trial import formats_to_try
+
+        tried = formats_to_try(start.record.spec.backbone, formats)
+        if not tried:
+            return
         from eetool.export.trial_export import trial_export
 
-        say(f"trial export of {start.record.spec.backbone}: {', '.join(formats)}")
-        trial_export(start, formats, "Use other operators or arguments there. --trial-export none trains without.")
+        say(f"trial export of {start.record.spec.backbone}: {', '.join(tried)}")
+        trial_export(start, tried, "Use other operators or arguments there. --trial-export none trains without.")
 
     return trial
 

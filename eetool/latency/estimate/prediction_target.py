@@ -18,7 +18,7 @@ from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
 from eetool.latency.kernels.operator_macs import is_linear
-from eetool.latency.table.table import BACKENDS, LITERT
+from eetool.latency.table.table import BACKENDS, LITERT, backend_of
 from eetool_runtime import open_bundle
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.manifest import OperatingPoint
@@ -65,7 +65,7 @@ class PredictionTarget:
     @property
     def backend(self) -> str:
         """Backend that runs the variant."""
-        return BACKENDS[self.variant.split("/")[0]]
+        return backend_of(self.variant)
 
     @property
     def precision(self) -> str:
@@ -121,7 +121,8 @@ def open_checkpoint(checkpoint: Checkpoint, name: str, export: Export) -> Iterat
 def predictable_variants(model: Model) -> tuple[str, ...]:
     """Return the variants that can be predicted: those of a bundle, or the only one of a checkpoint or an ONNX file."""
     if isinstance(model, Bundle):
-        return tuple(model.manifest.variants)
+        variants = tuple(model.manifest.variants)
+        return tuple(v for v in variants if v.split("/")[0] in BACKENDS) or (backend_of(variants[0]),)
     return (ONNX_FP32,) if isinstance(model, RecordedModel) else (_variant_of_file(model),)
 
 
@@ -140,6 +141,8 @@ def target_of_variant(
         UsageError: the bundle or checkpoint has no such variant.
         ArtefactError: a graph cannot be read; or the variant is TFLite, and the bundle holds no ONNX of it.
     """
+    if isinstance(model, Bundle) and variant in model.manifest.variants:
+        backend_of(variant)  # refuses those of microcontrollers
     if fuses_sums is None:
         fuses_sums = BACKENDS.get(variant.split("/")[0]) != LITERT
     detection = _Detection(channel_block, fuses_sums)

@@ -8,6 +8,7 @@ one backend, one precision and one thread count, and names the source of its fig
 
 from dataclasses import dataclass, field
 
+from eetool.errors import UsageError
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel, work
 
 MEASURED, FITTED = "measured", "fitted"
@@ -16,6 +17,16 @@ SCOPES = ("board_gross", "board_net", "core_net")
 PRECISIONS = (FP32, INT8)
 ONNXRUNTIME, LITERT = "onnxruntime", "litert"
 BACKENDS = {"onnx": ONNXRUNTIME, "tflite": LITERT}  # the backend that runs each format
+
+
+def backend_of(variant: str) -> str:
+    """Return the backend that runs a variant; raises UsageError where no table has its latencies."""
+    backend = BACKENDS.get(variant.split("/")[0])
+    if backend is None:
+        raise UsageError(
+            f"no latency of {variant} can be predicted from a table", f"Tables are of {', '.join(BACKENDS)} variants."
+        )
+    return backend
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Optional
+from typing import Any, Optional
 
-_U16, _I32, _U32, _U64 = struct.Struct("<H"), struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<Q")
+_U8, _U16, _I32, _U32 = struct.Struct("<B"), struct.Struct("<H"), struct.Struct("<i"), struct.Struct("<I")
+_I64, _U64, _F32 = struct.Struct("<q"), struct.Struct("<Q"), struct.Struct("<f")
 _MAX_TABLES = 1 << 20  # shared tables could make a short file expand without end
 
 
@@ -32,10 +33,13 @@ class Flatbuffer:
         return FlatbufferTable(self, place + self._read(_U32, place))
 
     def _read(self, form: struct.Struct, at: int) -> int:
+        value: int = self._unpack(form, at)[0]
+        return value
+
+    def _unpack(self, form: struct.Struct, at: int) -> tuple[Any, ...]:
         if not 0 <= at <= len(self._data) - form.size:  # a negative place would count from the end
             raise ValueError("an offset points out of the file")
-        value: int = form.unpack_from(self._data, at)[0]
-        return value
+        return form.unpack_from(self._data, at)
 
 
 class FlatbufferTable:
@@ -47,6 +51,10 @@ class FlatbufferTable:
         self._fields_size = file._read(_U16, self._fields)
         if self._fields_size % _U16.size:
             raise ValueError("a list of fields has an odd size")
+
+    def uint8(self, index: int) -> int:
+        """Return an unsigned number of 1 byte."""
+        return self._number(index, _U8)
 
     def uint32(self, index: int) -> int:
         """Return an unsigned number of 4 bytes."""
@@ -67,6 +75,36 @@ class FlatbufferTable:
         if start is not None:
             for i in range(self._file._read(_U32, start)):
                 yield self._file._table(start + _U32.size * (i + 1))
+
+    def table(self, index: int) -> Optional[FlatbufferTable]:
+        """Return a single table, or None where it is absent."""
+        at = self._field(index)
+        return None if at is None else self._file._table(at)
+
+    def int32s(self, index: int) -> tuple[int, ...]:
+        """Return a vector of signed numbers of 4 bytes."""
+        return self._numbers(index, _I32)
+
+    def int64s(self, index: int) -> tuple[int, ...]:
+        """Return a vector of signed numbers of 8 bytes."""
+        return self._numbers(index, _I64)
+
+    def float32s(self, index: int) -> tuple[float, ...]:
+        """Return a vector of floating-point numbers of 4 bytes."""
+        return self._numbers(index, _F32)
+
+    def text(self, index: int) -> str:
+        """Return a text; raises ValueError where it is not UTF-8."""
+        return bytes(self._numbers(index, _U8)).decode("utf-8")
+
+    def _numbers(self, index: int, form: struct.Struct) -> tuple[Any, ...]:
+        start = self._vector(index)
+        if start is None:
+            return ()
+        count = self._file._read(_U32, start)
+        if count > len(self._file._data):
+            raise ValueError("a vector is longer than the file")
+        return self._file._unpack(struct.Struct(f"<{count}{form.format[-1]}"), start + _U32.size)
 
     def _number(self, index: int, form: struct.Struct) -> int:
         at = self._field(index)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Optional, Union
 import numpy as np
 
 from .argument_checks import as_int, short_repr
-from .backends import PRIVATE, Arrays, Backend, BoundCall, Graph, Threads, backend_for
+from .backends import PRIVATE, Arrays, Backend, BoundCall, ComponentInterface, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
 from .default_point import default_point_warning
 from .errors import BundleError, EarlyExitError, UsageError
@@ -224,9 +224,20 @@ class _GraphLoader:
 
     def load(self) -> Graph:
         """Open and check the graph."""
-        graph = self.backend.open(self.bundle.file(self.path), self.threads)
+        path, open_component = self.bundle.file(self.path), getattr(self.backend, "open_component", None)
+        if open_component is None:
+            graph: Graph = self.backend.open(path, self.threads)
+        else:
+            graph = open_component(path, self.threads, self._interface())
         _check_graph(self.component, graph, self.declared)
         return graph
+
+    def _interface(self) -> ComponentInterface:
+        own, manifest = self.component, self.bundle.manifest
+        inputs, outputs = ({name: self.declared[name] for name in names} for names in (own.inputs, own.outputs))
+        return ComponentInterface(
+            inputs, outputs, next((e for e in manifest.exits if e.component == own.name), None), manifest.score
+        )
 
     def load_late(self) -> Graph:
         """Check the file again, whose last check may be long ago, and load it."""

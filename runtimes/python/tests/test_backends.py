@@ -119,7 +119,7 @@ def test_open_graph_suffix_selects_backend(tmp_path: Path) -> None:
 def test_backend_for_unknown_format_lists_known_formats() -> None:
     with pytest.raises(UsageError, match="no backend runs 'pt' graphs") as caught:
         open_graph(Path("model.pt"))
-    assert caught.value.hint == "Known formats: onnx, tflite."
+    assert caught.value.hint == "Known formats: onnx, tflite, tflm."
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from eetool_runtime import loading
 from eetool_runtime.backends import Threads, backend_for
 from eetool_runtime.errors import BackendError, BundleError, UsageError
 from eetool_runtime.machine import board_name, cpu_name, usable_cores
-from tests.helpers.tiny_bundle import VARIANT, image, write_tiny_bundle
+from tests.helpers.tiny_bundle import VARIANT, image, write_bundle_with_other_format, write_tiny_bundle
 
 SEGMENT = ["variants", VARIANT, "components", "seg0", "path"]
 
@@ -61,22 +60,8 @@ def test_load_unavailable_variant_or_backend_raises_usage_error(
         ee.load(tiny_bundle, **choice)
 
 
-def unknown_first(document: dict[str, Any]) -> None:
-    """Insert a variant of an unknown format before the others."""
-    variants = document["variants"]
-    other = copy.deepcopy(variants[VARIANT])
-    other["references"] = {}
-    for graph in other["components"].values():
-        path = graph["path"].replace(".onnx", ".later")
-        document["files"][path] = document["files"][graph["path"]]
-        graph["path"] = path
-    document["variants"] = {"later/fp8": other, **variants}
-
-
 def test_load_auto_skips_formats_without_backend(tmp_path: Path) -> None:
-    path = write_tiny_bundle(tmp_path, edit=unknown_first)
-    for model in path.rglob("components/**/*.onnx"):
-        model.with_suffix(".later").write_bytes(model.read_bytes())
+    path = write_bundle_with_other_format(tmp_path, "later/fp8")
     assert ee.load(path).variant == VARIANT
     with pytest.raises(UsageError, match="no backend runs 'later' graphs"):
         ee.load(path, variant="later/fp8")

@@ -103,6 +103,34 @@ def test_flatbuffer_fields_outside_file_raise_value_error() -> None:
             read_field(1)
 
 
+def test_flatbuffer_vectors_are_read() -> None:
+    integers = struct.pack("<I2i", 2, -1, 7)
+    text = struct.pack("<I", 2) + "é".encode()
+    offsets = struct.pack("<II", 8, 16) + integers + text  # of two vectors, from where each offset is
+    root = Flatbuffer(flat(4, 8, 0, tail=offsets)).root()
+    assert root.int32s(0) == (-1, 7)
+    assert root.text(1) == "é"
+    assert (root.int64s(2), root.float32s(2), root.text(2), root.table(2), root.uint8(2)) == ((), (), "", None, 0)
+    assert Flatbuffer(flat(4, tail=struct.pack("<Iqq", 4, 0, 0)[:4] + struct.pack("<Iq", 1, -5))).root().int64s(0) == (
+        -5,
+    )
+    assert Flatbuffer(flat(4, tail=struct.pack("<IIf", 4, 1, 0.5))).root().float32s(0) == (0.5,)
+
+
+@pytest.mark.parametrize("count", [2, 1 << 31, (1 << 32) - 1])
+def test_flatbuffer_vector_outside_file_raises_value_error(count: int) -> None:
+    root = Flatbuffer(flat(4, tail=struct.pack("<III", 4, count, 0))).root()
+    for read_field in (root.int32s, root.int64s, root.float32s):
+        with pytest.raises(ValueError, match=r"out of the file|longer than the file"):
+            read_field(0)
+
+
+def test_flatbuffer_text_of_other_bytes_raises_value_error() -> None:
+    root = Flatbuffer(flat(4, tail=struct.pack("<IIB", 4, 1, 255))).root()
+    with pytest.raises(ValueError, match="utf-8"):
+        root.text(0)
+
+
 def test_flatbuffer_endless_tables_raise_value_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eetool_runtime.flatbuffer._MAX_TABLES", 100)
     for count, refused in ((99, False), (100, True)):

@@ -6,7 +6,7 @@ this package import an engine. `registry` lists the backends. Entry points: `bac
 
 from __future__ import annotations
 
-from .base import PRIVATE, PROCESS, Arrays, Backend, BoundCall, Graph, Threads
+from .base import PRIVATE, PROCESS, Arrays, Backend, BoundCall, ComponentInterface, Graph, Threads
 from .registry import backend_for, open_graph, open_onnx_with_side_files
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Arrays",
     "Backend",
     "BoundCall",
+    "ComponentInterface",
     "Graph",
     "Threads",
     "backend_for",

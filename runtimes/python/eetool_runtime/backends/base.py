@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple, Optional, Protocol
 
 import numpy as np
 
 from ..argument_checks import as_int, short_repr
 from ..errors import InputError, UsageError
-from ..manifest import Tensor
+from ..manifest import Exit, Tensor
 from ..records import dataclass
 
 PRIVATE = "private"
@@ -47,6 +47,23 @@ class Threads:
 
     count: int = 1
     pool: str = PRIVATE
+
+
+@dataclass(frozen=True)
+class ComponentInterface:
+    """What a manifest says of one component in one variant.
+
+    Attributes:
+        inputs: types of its inputs.
+        outputs: types of its outputs.
+        exit: the exit that it computes, if any.
+        score: gate score of the bundle.
+    """
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    exit: Optional[Exit]
+    score: str
 
 
 def check_threads(threads: Threads) -> None:
@@ -144,4 +161,10 @@ class Backend(Protocol):
         """Load a file that holds several graphs, by their names, which share an engine. Raises as `open`.
 
         Only backends of formats with such files have it: TFLite.
+        """
+
+    def open_component(self, path: Path, threads: Threads, interface: ComponentInterface) -> Graph:
+        """Load a file that does not compute all of a component; the backend computes the rest. Raises as `open`.
+
+        Only backends of formats with such files have it: TFLM.
         """

@@ -12,11 +12,12 @@ from .base import Backend, Graph, Threads
 _BY_FORMAT = {
     "onnx": ("onnx", "onnxruntime", "pip install eetool-runtime[onnx]"),
     "tflite": ("litert", "ai-edge-litert or tflite-runtime", "pip install eetool-runtime[tflite]"),
+    "tflm": ("tflm", "tflite-micro", "pip install eetool[mcu]"),
 }
 
 
 def backend_for(graph_format: str) -> Backend:
-    """Return the installed backend that runs `graph_format` (`onnx`, `tflite`).
+    """Return the installed backend that runs `graph_format` (`onnx`, `tflite`, `tflm`).
 
     Raises:
         UsageError: no backend runs this format.
