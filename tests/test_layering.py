@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("latency",),
     ("tune", "train"),
     ("export",),
-    ("profile", "search", "bench"),
+    ("profile", "search", "bench", "microcontroller"),
     ("advise",),
     ("report",),
     ("api",),

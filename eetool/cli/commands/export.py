@@ -7,8 +7,9 @@ import click
 from click.core import ParameterSource
 
 from eetool.cli.artefact_arguments import SourceType
+from eetool.cli.device_source import is_bundle, source_result
 from eetool.cli.export_output import bundle_result, single_file_result
-from eetool.cli.options import CHECKPOINT, PROFILE, force_option, named_option, output_option
+from eetool.cli.options import CHECKPOINT_OR_BUNDLE, PATH, PROFILE, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.names import TARGETS
@@ -31,6 +32,7 @@ class ExportRequest:
     simplify: bool
     reference: bool
     default: str | None
+    source: Path | None
     named: tuple[str, ...]
     force: bool
 
@@ -44,7 +46,7 @@ class ExportRequest:
 
 
 @verb_with_request(ExportRequest)
-@click.argument("model", type=CHECKPOINT)
+@click.argument("model", type=CHECKPOINT_OR_BUNDLE)
 @output_option("The bundle or file.  [MODEL with the suffix .eebundle, or .onnx for a single file]")
 @click.option(
     "--format", "formats", type=click.Choice(["onnx", "tflite"]), multiple=True, default=("onnx",), show_default=True
@@ -97,18 +99,42 @@ class ExportRequest:
 @click.option("--simplify/--no-simplify", default=True, help="Run onnxsim over every ONNX graph.")
 @click.option("--reference/--no-reference", default=True, help="Include the graphs that `bench` compares with.")
 @click.option("--default", default=None, metavar="NAME", help="Operating point in use after loading.  [that of MODEL]")
+@click.option(
+    "--source",
+    type=PATH,
+    metavar="DIR",
+    help="Write C++ source for microcontrollers: beside the bundle of --target mcu, or from such a bundle as MODEL.",
+)
 @named_option
 @force_option
 def export(request: ExportRequest) -> CommandResult:
     """Split MODEL, a model.pt, into components and write a bundle; each component is proved equal to the model."""
+    from eetool.cli.artefact_hints import check_artefact
     from eetool.errors import UsageError
 
+    if request.source is not None and is_bundle(request.model):
+        _check_source_alone()
+        return source_result(request.model, request.source, request.force)
+    check_artefact(request.model, ("checkpoint",), "export")
     if request.profile is not None and request.merge != "auto":
         raise UsageError("--profile is what --merge auto decides by", "Give both, or neither.")
     if request.layout == "single":
         _check_single_file(request)
         return _export_single_file(request)
     return _export_bundle(request)
+
+
+def _check_source_alone() -> None:
+    """Raise UsageError where an option is given that belongs to a model.pt."""
+    from eetool.errors import UsageError
+
+    context = click.get_current_context()
+    for name in context.params:
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in ("model", "source", "force"):
+            raise UsageError(
+                f"source of a bundle has no use for --{name.replace('_', '-')}", "Leave it out; a model.pt takes it."
+            )
 
 
 def _export_bundle(request: ExportRequest) -> CommandResult:
