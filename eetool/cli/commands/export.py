@@ -128,10 +128,9 @@ def _check_source_alone() -> None:
     """Raise UsageError where an option is given that belongs to a model.pt."""
     from eetool.errors import UsageError
 
-    context = click.get_current_context()
-    for name in context.params:
-        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if given and name not in ("model", "source", "force"):
+    source = click.get_current_context().get_parameter_source
+    for name in ExportRequest.__dataclass_fields__:
+        if source(name) is ParameterSource.COMMANDLINE and name not in ("model", "source", "force"):
             raise UsageError(
                 f"source of a bundle has no use for --{name.replace('_', '-')}", "Leave it out; a model.pt takes it."
             )
