@@ -12,33 +12,55 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from eetool.errors import ArtefactError, MissingError
+from eetool.latency.probes.tflite_builder import TfliteBuilder
 from eetool.microcontroller.memory_plan import ALIGNMENT, aligned
 
 _LARGEST_ARENA = 1 << 28  # bytes
 _SMALLEST_ARENA = 1 << 18
-_LINE = re.compile(rb"Arena allocation (head|tail) (\d+) bytes")
+_LINE = re.compile(rb"(head|tail|'[^']+'[^0-9]*?) (\d+) bytes(?: with .* for (\d+) )?")
+_TENSORS, _ENDS = b"'TfLiteEvalTensor data' used", b"'Persistent TfLiteTensor"
+_POINTERS = 2 * ALIGNMENT  # to the tensors of both ends
+_PLANNING_BYTES, _PLANNING_BYTES_PER_TENSOR = 1024, 128  # at most what TFLM's planner needs while it plans
 
 
 @dataclass(frozen=True)
 class ArenaNeed:
-    """Memory of a graph in bytes, both parts rounded up to the alignment of TFLM."""
+    """Memory of a graph in bytes, both parts rounded up to the alignment of TFLM.
+
+    Attributes:
+        working_bytes: for tensors, and while the graph is loaded for the planner.
+        persistent_bytes: for the interpreter's records, without those of the allocator.
+    """
 
     working_bytes: int
     persistent_bytes: int
 
-    @property
-    def total_bytes(self) -> int:
-        """Size of an arena of its own."""
-        return self.working_bytes + self.persistent_bytes
+
+@dataclass(frozen=True)
+class _Allocations:
+    """What TFLM tells of an arena: working and persistent bytes, and how the latter came about.
+
+    Attributes:
+        head: working bytes.
+        tail: persistent bytes.
+        recorded: part of the tail that is of the graph.
+        ends: part of the tail that is allocated after planning, in memory that the planner can use before.
+        tensors: number of tensors.
+    """
+
+    head: int
+    tail: int
+    recorded: int
+    ends: int
+    tensors: int
 
 
 def measure_arena(graph: bytes, where: str) -> ArenaNeed:
     """Return the memory with which TFLM loads and runs a graph.
-
-    Working memory includes what is needed only while the graph is loaded: it is the smallest with which that succeeds.
 
     Args:
         graph: bytes of a TFLite file.
@@ -49,14 +71,37 @@ def measure_arena(graph: bytes, where: str) -> ArenaNeed:
         ArtefactError: TFLM cannot load the graph.
     """
     runtime = _require_tflm()
-    head, tail = _parts(_load(runtime, graph, where))
-    least, most = aligned(head), aligned(head)
+    found = _allocations(_load(runtime, graph, where))
+    working = aligned(found.head)
+    if working < _PLANNING_BYTES + _PLANNING_BYTES_PER_TENSOR * found.tensors:
+        # The planner may need more than the tensors. Here it also has the place of what is allocated after it.
+        smallest = _smallest_working(runtime, graph, working, found.tail)
+        working = smallest + aligned(found.ends) + _POINTERS
+    return ArenaNeed(working, aligned(found.tail - allocator_bytes()) + ALIGNMENT)
+
+
+@cache
+def allocator_bytes() -> int:
+    """Return the size of an allocator's own records: of those of a graph of one operator, what is not of the graph.
+
+    It is an upper bound, since an allocator that records what it does is larger than that of a device.
+    """
+    runtime = _require_tflm()
+    builder = TfliteBuilder()
+    end = builder.tensor((1, 1))
+    found = _allocations(_load(runtime, builder.pack("x", end, builder.add("RELU", [end], (1, 1))), "one operator"))
+    return aligned(found.tail - found.recorded)
+
+
+def _smallest_working(runtime: Any, graph: bytes, least: int, tail: int) -> int:
+    """Return the smallest working memory, at least `least`, with which a graph is loaded beside `tail` bytes."""
+    most = least
     while not _fits(runtime, graph, most + tail):
         least, most = most, 2 * most + ALIGNMENT
     while most - least > ALIGNMENT:
         middle = aligned((least + most) // 2)
         least, most = (least, middle) if _fits(runtime, graph, middle + tail) else (middle, most)
-    return ArenaNeed(most, aligned(tail))
+    return most
 
 
 def _require_tflm() -> Any:
@@ -97,12 +142,18 @@ def _fits(runtime: Any, graph: bytes, arena_bytes: int) -> bool:
     return True
 
 
-def _parts(interpreter: Any) -> tuple[int, int]:
-    """Return the bytes of working and of persistent memory."""
+def _allocations(interpreter: Any) -> _Allocations:
     with _captured() as messages:
         interpreter.print_allocations()
-    found = {name: int(size) for name, size in _LINE.findall(messages.getvalue())}
-    return found[b"head"], found[b"tail"]
+    lines = [(name, int(size), int(count or 0)) for name, size, count in _LINE.findall(messages.getvalue())]
+    sizes = {name: size for name, size, _ in lines}
+    return _Allocations(
+        sizes[b"head"],
+        sizes[b"tail"],
+        sum(size for name, size, _ in lines if name.startswith(b"'")),
+        sum(size for name, size, _ in lines if name.startswith(_ENDS)),
+        next(count for name, _, count in lines if name == _TENSORS),
+    )
 
 
 @contextlib.contextmanager

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from eetool.errors import BudgetError
 from eetool.graphs.tflite_graph import parse_tflite
-from eetool.microcontroller.arena_measurement import ArenaNeed, measure_arena
+from eetool.microcontroller.arena_measurement import ArenaNeed, allocator_bytes, measure_arena
 from eetool.microcontroller.cascade import DeviceCascade
 from eetool.microcontroller.kernel_memory import constant_sum_bytes, scratch_bytes
 from eetool.microcontroller.memory_plan import MemoryPlan, plan_memory
 
-_ALLOCATOR_BYTES = 128  # more than the measurement has: an allocator keeps the two memories apart
 _KIB = 1024
 
 
@@ -22,18 +21,13 @@ class GraphMemory:
         graph_bytes: of flash.
         measured_working_bytes: memory for its tensors while it runs, with reference kernels.
         working_bytes: the same with room for the scratch buffers of CMSIS-NN.
-        persistent_bytes: memory for its interpreter's records, of 64-bit pointers.
+        persistent_bytes: memory for its interpreter's records, of 64-bit pointers, without those of the allocator.
     """
 
     graph_bytes: int
     measured_working_bytes: int
     working_bytes: int
     persistent_bytes: int
-
-    @property
-    def arena_bytes(self) -> int:
-        """Size of an arena of its own."""
-        return self.working_bytes + self.persistent_bytes
 
 
 @dataclass(frozen=True)
@@ -45,12 +39,14 @@ class Footprint:
         waiting_bytes: memory that each component leaves alone, because tensors wait there.
         measured_working_bytes: shared by all components, with reference kernels.
         working_bytes: the same with room for the scratch buffers of CMSIS-NN.
+        allocator_bytes: records of one allocator; components that leave the same memory alone share one.
     """
 
     graphs: tuple[GraphMemory, ...]
     waiting_bytes: tuple[int, ...]
     measured_working_bytes: int
     working_bytes: int
+    allocator_bytes: int
 
     @property
     def graph_bytes(self) -> int:
@@ -60,7 +56,8 @@ class Footprint:
     @property
     def persistent_bytes(self) -> int:
         """Memory for the records of all interpreters."""
-        return sum(graph.persistent_bytes for graph in self.graphs)
+        allocators = len(set(self.waiting_bytes)) * self.allocator_bytes
+        return sum(graph.persistent_bytes for graph in self.graphs) + allocators
 
     @property
     def arena_bytes(self) -> int:
@@ -102,16 +99,17 @@ def graph_memory(graph: bytes, where: str, need: ArenaNeed) -> GraphMemory:
     """Return the memory of a graph that needs the arena `need` with reference kernels."""
     parsed = parse_tflite(graph, where)
     working = need.working_bytes + scratch_bytes(parsed)
-    persistent = need.persistent_bytes + constant_sum_bytes(parsed) + _ALLOCATOR_BYTES
+    persistent = need.persistent_bytes + constant_sum_bytes(parsed)
     return GraphMemory(len(graph), need.working_bytes, working, persistent)
 
 
 def measure_footprint(cascade: DeviceCascade) -> Footprint:
     """Return the memory of a cascade; raises as `measure_graph`."""
-    return footprint(plan_memory(cascade), [measure_graph(c.graph, c.file) for c in cascade.components])
+    graphs = [measure_graph(c.graph, c.file) for c in cascade.components]
+    return footprint(plan_memory(cascade), graphs, allocator_bytes())
 
 
-def footprint(plan: MemoryPlan, graphs: Sequence[GraphMemory]) -> Footprint:
+def footprint(plan: MemoryPlan, graphs: Sequence[GraphMemory], allocator_bytes: int) -> Footprint:
     """Return the memory of a cascade whose components share working memory by `plan`."""
     reserved = [graph.working_bytes for graph in graphs]
     return Footprint(
@@ -119,6 +117,7 @@ def footprint(plan: MemoryPlan, graphs: Sequence[GraphMemory]) -> Footprint:
         plan.rounded_waiting(reserved),
         plan.working_bytes([graph.measured_working_bytes for graph in graphs]),
         plan.working_bytes(reserved),
+        allocator_bytes,
     )
 
 

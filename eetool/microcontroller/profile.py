@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from eetool.microcontroller.arena_measurement import allocator_bytes
 from eetool.microcontroller.cascade import VARIANT, DeviceCascade, DevicePoint, read_cascade
 from eetool.microcontroller.cycles import MeasuredCycles, read_cycles
 from eetool.microcontroller.devices import Microcontroller
@@ -156,7 +157,7 @@ def profile_microcontroller(
                 estimates[name] = estimate_by_vela(graph, device.vela_accelerator, path)
                 memories[name] = _compiled(memories[name], estimates[name])
             advance(1)
-    memory = footprint(plan_memory(cascade), [memories[name] for name in names])
+    memory = footprint(plan_memory(cascade), [memories[name] for name in names], allocator_bytes())
     figures = _with_cycles(McuFigures(memory, memories.get(UNSPLIT)), estimates, measured)
     return _document(bundle, cascade, device, figures), memory
 
@@ -208,7 +209,13 @@ def _document(bundle: Bundle, cascade: DeviceCascade, device: Microcontroller, f
         )
         for c, graph, waiting in zip(cascade.components, memory.graphs, memory.waiting_bytes, strict=True)
     )
-    unsplit = None if own is None else UnsplitNetwork(own.graph_bytes, own.arena_bytes, figures.unsplit_cycles)
+    unsplit = (
+        None
+        if own is None
+        else UnsplitNetwork(
+            own.graph_bytes, own.working_bytes + own.persistent_bytes + memory.allocator_bytes, figures.unsplit_cycles
+        )
+    )
     return McuProfile(
         device.name,
         ProfiledBundle(cascade.name, sha256_file(bundle.path / MANIFEST)),

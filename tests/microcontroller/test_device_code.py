@@ -26,7 +26,7 @@ NO_HEAP = {"memmove", "expf", "floorf", "fmaxf", "fminf", "memcpy", "memset", "_
 
 def prepared(folder: Path, skips: bool) -> tuple[DeviceCascade, Path]:
     cascade = read_cascade(open_bundle(write_int8_cascade(folder, skips)))
-    memory = footprint(plan_memory(cascade), [graph_memory(c.graph, c.file, NEED) for c in cascade.components])
+    memory = footprint(plan_memory(cascade), [graph_memory(c.graph, c.file, NEED) for c in cascade.components], 256)
     write_source(cascade, memory, "0" * 64, folder / "source")
     return cascade, folder / "source"
 
