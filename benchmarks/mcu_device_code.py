@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-import eetool_runtime
+from eetool.bench.predictions import predict_exits
 from eetool.data.image_form import model_form
 from eetool.data.registry import load_source
 from eetool.data.views import inputs_by_name
@@ -27,6 +27,7 @@ from eetool.microcontroller.footprint import measure_footprint
 from eetool.microcontroller.source_files import write_source
 from eetool.records import sha256_file
 from eetool_runtime import open_bundle
+from eetool_runtime.loading import load_to_judge
 from eetool_runtime.tflite_signature import Quantization
 
 FLAGS = (
@@ -85,27 +86,28 @@ def build(settings: argparse.Namespace, cascade: DeviceCascade, folder: Path) ->
 
 def compare(settings: argparse.Namespace, cascade: DeviceCascade, library: Any) -> dict[str, Any]:
     """Return how many decisions are the same, by operating point, and the memory that TFLM used."""
-    model = eetool_runtime.load(settings.bundle, variant=VARIANT)
-    inputs = spaced_inputs(settings, model.bundle.manifest.inputs)
+    bundle = open_bundle(settings.bundle)
+    inputs = spaced_inputs(settings, bundle.manifest.inputs)
+    host = predict_exits(load_to_judge(bundle, variant=VARIANT), inputs)
     points = {}
     for number, point in enumerate(cascade.points):
-        model.use(point.name)
+        expected = host.at(point.thresholds[:-1], point.name)
         library.cascade_select(number)
-        host = [model(x) for x in inputs]
         device = [answer(library, cascade, x) for x in inputs]
-        pairs = list(zip(host, device, strict=True))
+        classes, exits = (np.array([getattr(d, f"{name}_index") for d in device]) for name in ("class", "exit"))
+        own = host.confidence[exits, np.arange(len(inputs))]
         points[point.name] = {
-            "same_class_and_exit": sum((h.index, h.exit) == (d.class_index, d.exit_index) for h, d in pairs),
-            "largest_confidence_difference": max(abs(h.confidence - d.confidence) for h, d in pairs),
-            "exit_shares": np.bincount([d.exit_index for d in device], minlength=cascade.n_exits).tolist(),
+            "same_class_and_exit": int(((classes == expected.classes) & (exits == expected.exits)).sum()),
+            "largest_confidence_difference": float(np.abs([d.confidence for d in device] - own).max()),
+            "inputs_by_exit": np.bincount(exits, minlength=cascade.n_exits).tolist(),
         }
     used = {name: ctypes.c_size_t.in_dll(library, f"cascade_{name}_used").value for name in ("working", "persistent")}
-    own = measure_footprint(cascade)
+    reserved = measure_footprint(cascade)
     return {
         "inputs": len(inputs),
         "points": points,
         "used_bytes": used,
-        "reserved_bytes": {"working": own.working_bytes, "persistent": own.persistent_bytes},
+        "reserved_bytes": {"working": reserved.working_bytes, "persistent": reserved.persistent_bytes},
     }
 
 
