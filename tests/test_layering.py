@@ -49,7 +49,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "onnxruntime": (BACKENDS, "eetool/graphs/quantize.py", f"{MEASURE}kernel_trace.py"),
     "ai_edge_litert": (BACKENDS,),
     "tflite_runtime": (BACKENDS,),
-    "tflite_micro": (BACKENDS,),
+    "tflite_micro": (BACKENDS, "eetool/microcontroller/arena_measurement.py"),
     "click": ("eetool/cli/",),
     "rich": ("eetool/cli/",),
     "eetool": ("eetool/",),

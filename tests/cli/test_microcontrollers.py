@@ -121,3 +121,17 @@ def test_export_source_of_a_bundle_writes_a_folder(bundle: Path, tmp_path: Path)
     assert run("export", bundle, "--source", folder).exit_code == 2
     assert run("export", bundle, "--source", folder, "--force").exit_code == 0
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ([], 3, "is a bundle; export takes"),
+        (["--source", "firmware", "--format", "onnx"], 2, "has no use for --format"),
+        (["--source", "{bundle}"], 2, "exists already"),
+    ],
+)
+def test_export_source_refuses(bundle: Path, options: list[str], code: int, message: str) -> None:
+    result = run("export", bundle, *(option.format(bundle=bundle) for option in options))
+    assert result.exit_code == code, result.output
+    assert message in result.output

@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from eetool.cli.artefact_arguments import SourceType
-from eetool.cli.device_source import is_bundle, source_result
+from eetool.cli.device_source import is_bundle, source_result, with_source
 from eetool.cli.export_output import bundle_result, single_file_result
 from eetool.cli.options import CHECKPOINT_OR_BUNDLE, PATH, PROFILE, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
@@ -43,6 +43,9 @@ class ExportRequest:
         named = any(source(name) is ParameterSource.COMMANDLINE for name in ("formats", "precisions"))
         variants = tuple(f"{f}/{p}" for f in self.formats for p in self.precisions)
         return variants if self.target is None else (*(variants if named else ()), TARGETS[self.target])
+
+
+_OPTIONS = {"formats": "format", "precisions": "precision", "named": "model"}
 
 
 @verb_with_request(ExportRequest)
@@ -116,6 +119,8 @@ def export(request: ExportRequest) -> CommandResult:
         _check_source_alone()
         return source_result(request.model, request.source, request.force)
     check_artefact(request.model, ("checkpoint",), "export")
+    if request.source is not None and request.target is None:
+        raise UsageError("--source is written for microcontrollers", "Give --target mcu as well.")
     if request.profile is not None and request.merge != "auto":
         raise UsageError("--profile is what --merge auto decides by", "Give both, or neither.")
     if request.layout == "single":
@@ -131,9 +136,8 @@ def _check_source_alone() -> None:
     source = click.get_current_context().get_parameter_source
     for name in ExportRequest.__dataclass_fields__:
         if source(name) is ParameterSource.COMMANDLINE and name not in ("model", "source", "force"):
-            raise UsageError(
-                f"source of a bundle has no use for --{name.replace('_', '-')}", "Leave it out; a model.pt takes it."
-            )
+            option = _OPTIONS.get(name, name).replace("_", "-")
+            raise UsageError(f"source of a bundle has no use for --{option}", "Leave it out; a model.pt takes it.")
 
 
 def _export_bundle(request: ExportRequest) -> CommandResult:
@@ -141,6 +145,8 @@ def _export_bundle(request: ExportRequest) -> CommandResult:
 
     target = request.output or request.model.with_suffix(".eebundle")
     check_output(target, request.force, directory=True)
+    if request.source is not None:
+        check_output(request.source, request.force, directory=True)
     from eetool.api.exported_bundle import ExportOrder, export_model
     from eetool.model.checkpoint import load_checkpoint
 
@@ -157,7 +163,8 @@ def _export_bundle(request: ExportRequest) -> CommandResult:
         request.default,
         request.force,
     )
-    return bundle_result(target, export_model(order, TerminalProgress(stages=True)))
+    result = bundle_result(target, export_model(order, TerminalProgress(stages=True)))
+    return result if request.source is None else with_source(result, target, request.source, request.force)
 
 
 def _check_single_file(request: ExportRequest) -> None:
@@ -168,7 +175,7 @@ def _check_single_file(request: ExportRequest) -> None:
     if set(request.variants) != {"onnx/fp32"}:
         raise UsageError("--layout single is one ONNX file in fp32", "Leave out --format and --precision.")
     source = click.get_current_context().get_parameter_source
-    for name in ("target", "calibration_data", "judge_speed", "reference", "default"):
+    for name in ("target", "calibration_data", "judge_speed", "reference", "default", "source"):
         if source(name) is ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
             raise UsageError(f"--layout single has no use for --{option}", f"Leave out --{option}.")
