@@ -9,6 +9,7 @@ from string import Template
 from eetool import __version__
 from eetool.errors import ArtefactError
 from eetool.graphs.tflite_graph import parse_tflite
+from eetool.graphs.tflm_operators import OPERATORS
 from eetool.microcontroller.cascade import DeviceCascade
 from eetool.microcontroller.footprint import Footprint, Memory, memory_of
 from eetool.microcontroller.memory_plan import MemoryPlan, plan_memory
@@ -106,9 +107,17 @@ def write_source(
 
 
 def operators(cascade: DeviceCascade) -> tuple[str, ...]:
-    """Return the names of all operators of a cascade in TFLite, sorted."""
-    graphs = (parse_tflite(c.graph, c.file) for c in cascade.components)
-    return tuple(sorted({operation.op for graph in graphs for operation in graph.operations}))
+    """Return the names of all operators of a cascade in TFLite, sorted; raises ArtefactError for one TFLM lacks."""
+    found: set[str] = set()
+    for c in cascade.components:
+        own = {operation.op for operation in parse_tflite(c.graph, c.file).operations}
+        lacking = sorted(own - OPERATORS)
+        if lacking:
+            raise ArtefactError(
+                f"{c.file}: TFLM has no operator {lacking[0]}", "Export the model again: it says what to use."
+            )
+        found |= own
+    return tuple(sorted(found))
 
 
 def _render(template: str, values: Mapping[str, str]) -> str:
