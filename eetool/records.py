@@ -36,6 +36,7 @@ __all__ = [
 
 T = TypeVar("T")
 _LONGEST_PREFIX = 240  # bytes of a name
+SOURCE = "eetool-source.json"  # marks a folder of source that eetool wrote
 
 
 def canonical(value: Any) -> str:
@@ -101,7 +102,8 @@ def sha256_file(path: Path) -> str:
 def check_output(path: Path, force: bool, directory: bool = False) -> None:
     """Check before long work that its result can be written to `path`, and clear the leftovers of killed runs.
 
-    With `force` a file replaces only a plain file, and a directory only a bundle, an empty folder or a plain file.
+    With `force` a file replaces only a plain file, and a directory only a bundle, source that eetool wrote, an empty
+    folder or a plain file.
     This protects other data from a mistyped path.
 
     Raises:
@@ -166,8 +168,8 @@ def write_directory(path: Path, force: bool = False) -> Iterator[Path]:
     """Yield an empty directory that becomes `path` when the block succeeds, and is removed when it fails.
 
     Raises:
-        OutputError: `path` exists at the end of the block and `force` is not set, it is a folder but not a bundle,
-            or it cannot be written.
+        OutputError: `path` exists at the end of the block and `force` is not set, it is a folder that eetool did not
+            write, or it cannot be written.
     """
     with _os_errors_as_output_errors(path), workspace(path) as folder:
         new = folder / "new"
@@ -213,7 +215,7 @@ def _check_replaceable(existing: Path, path: Path, force: bool, directory: bool)
     if not force:
         raise OutputError(f"{path} exists already", "Give --force to replace it, or another place.")
     if directory and existing.is_dir():
-        if not (existing / MANIFEST).is_file() and any(existing.iterdir()):
+        if not any((existing / mark).is_file() for mark in (MANIFEST, SOURCE)) and any(existing.iterdir()):
             raise OutputError(f"{path} is a folder and not a bundle, so it is not replaced", "Give another place.")
     elif existing.exists() and not existing.is_file():
         raise OutputError(f"{path} is not a plain file, so it is not replaced", "Give another place.")

@@ -180,11 +180,21 @@ def check_device(text: str, verb: str) -> None:
 
     Raises:
         MissingError: there is no such device; the hint names similar ones.
+        UsageError: it is a microcontroller, and the command needs a latency.
         ArtefactError: the file is none.
     """
     from eetool.cli.artefact_hints import HW_PROFILE, check_artefact
+    from eetool.errors import UsageError
     from eetool.latency.table.hw_profile import find_device, is_profile_file, profiles_folder
+    from eetool.microcontroller.devices import find_microcontroller, is_microcontroller
 
+    if is_microcontroller(text):
+        find_microcontroller(text)
+        if verb != "profile":
+            raise UsageError(
+                f"{verb} knows no latency of {text}", f"`eetool profile BUNDLE --device {text}` tells its memory."
+            )
+        return
     if text.startswith(_DEVICE_SCHEMES):
         return
     if is_profile_file(text) or _is_file(text):

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from eetool.cli.artefact_arguments import ArtefactType, SourceType, command_name
+from eetool.cli.device_source import is_bundle, source_result, with_source
 from eetool.cli.export_output import bundle_result, cuts_result, offload_result, single_file_result
 from eetool.cli.options import PATH, PROFILE, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
@@ -21,14 +22,15 @@ _LIST_CUTS = "list"  # value of --offload without a value
 
 
 class _ExportedModel(ArtefactType):
-    """Path of a model.pt, or with --offload of a bundle as well."""
+    """Path of a model.pt, or with --offload or --source of a bundle as well."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         from eetool.cli.artefact_hints import check_artefact
 
         path = Path(str(value))
-        offload = ctx is not None and ctx.get_parameter_source("offload") is ParameterSource.COMMANDLINE
-        check_artefact(path, ("checkpoint", "bundle") if offload else self.wanted, command_name(ctx), self.takes)
+        given = ParameterSource.COMMANDLINE
+        bundle = ctx is not None and given in (ctx.get_parameter_source(name) for name in ("offload", "source"))
+        check_artefact(path, ("checkpoint", "bundle") if bundle else self.wanted, command_name(ctx), self.takes)
         return path
 
 
@@ -52,6 +54,7 @@ class ExportRequest:
     offload: str | None
     wire: str | None
     repository: Path | None
+    source: Path | None
     named: tuple[str, ...]
     force: bool
 
@@ -62,6 +65,9 @@ class ExportRequest:
         named = any(source(name) is ParameterSource.COMMANDLINE for name in ("formats", "precisions"))
         variants = tuple(f"{f}/{p}" for f in self.formats for p in self.precisions)
         return variants if self.target is None else (*(variants if named else ()), TARGETS[self.target])
+
+
+_OPTIONS = {"formats": "format", "precisions": "precision", "named": "model"}
 
 
 @verb_with_request(ExportRequest)
@@ -128,6 +134,13 @@ class ExportRequest:
 )
 @click.option("--wire", type=click.Choice(["fp32", "fp16", "uint8"]), help="With --offload: precision of what is sent.")
 @click.option("--repository", type=PATH, metavar="DIR", help="With --offload: folder of the server's models.")
+@click.option(
+    "--source",
+    type=PATH,
+    is_eager=True,
+    metavar="DIR",
+    help="Write C++ source for microcontrollers: beside the bundle of --target mcu, or from such a bundle as MODEL.",
+)
 @named_option
 @force_option
 def export(request: ExportRequest) -> CommandResult:
@@ -139,6 +152,11 @@ def export(request: ExportRequest) -> CommandResult:
     """
     from eetool.errors import UsageError
 
+    if request.source is not None and is_bundle(request.model):
+        _check_source_alone()
+        return source_result(request.model, request.source, request.force)
+    if request.source is not None and request.target is None:
+        raise UsageError("--source is written for microcontrollers", "Give --target mcu as well.")
     if request.offload is not None or request.wire is not None or request.repository is not None:
         _check_offload(request)
         return _list_cuts(request) if request.offload == _LIST_CUTS else _export_offload(request)
@@ -150,15 +168,28 @@ def export(request: ExportRequest) -> CommandResult:
     return _export_bundle(request)
 
 
+def _check_source_alone() -> None:
+    """Raise UsageError where an option is given that belongs to a model.pt."""
+    from eetool.errors import UsageError
+
+    source = click.get_current_context().get_parameter_source
+    for name in ExportRequest.__dataclass_fields__:
+        if source(name) is ParameterSource.COMMANDLINE and name not in ("model", "source", "force"):
+            option = _OPTIONS.get(name, name).replace("_", "-")
+            raise UsageError(f"source of a bundle has no use for --{option}", "Leave it out; a model.pt takes it.")
+
+
 def _export_bundle(request: ExportRequest) -> CommandResult:
     from eetool.records import check_output
 
     target = request.output or request.model.with_suffix(".eebundle")
     check_output(target, request.force, directory=True)
+    if request.source is not None:
+        check_output(request.source, request.force, directory=True)
     from eetool.api.exported_bundle import export_model
 
-    exported = export_model(_order(request, target), TerminalProgress(stages=True))
-    return bundle_result(target, exported)
+    result = bundle_result(target, export_model(_order(request, target), TerminalProgress(stages=True)))
+    return result if request.source is None else with_source(result, target, request.source, request.force)
 
 
 def _order(request: ExportRequest, target: Path) -> "ExportOrder":
@@ -187,6 +218,8 @@ def _check_offload(request: ExportRequest) -> None:
         raise UsageError("--wire and --repository are of a model for a server", "Give --offload K as well.")
     if request.layout == "single":
         raise UsageError("--layout single is one graph, and --offload cuts it", "Leave out one of them.")
+    if request.source is not None:
+        raise UsageError("--source is for microcontrollers, and they ask no server", "Leave out --source or --offload.")
     if request.offload == _LIST_CUTS:
         return
     missing = [name for name in ("wire", "repository") if getattr(request, name) is None]
@@ -194,10 +227,20 @@ def _check_offload(request: ExportRequest) -> None:
         example = " ".join({"wire": "--wire fp16", "repository": "--repository models"}[name] for name in missing)
         raise UsageError(f"--offload {request.offload} also takes {' and '.join(f'--{n}' for n in missing)}", example)
     source = click.get_current_context().get_parameter_source
-    of_components = ("formats", "precisions", "judge_speed", "merge", "profile", "simplify", "reference", "default")
+    of_components = (
+        "formats",
+        "precisions",
+        "target",
+        "judge_speed",
+        "merge",
+        "profile",
+        "simplify",
+        "reference",
+        "default",
+    )
     given = [name for name in of_components if source(name) is ParameterSource.COMMANDLINE]
     if request.model.is_dir() and given:
-        option = {"formats": "format", "precisions": "precision"}.get(given[0], given[0].replace("_", "-"))
+        option = _OPTIONS.get(given[0], given[0].replace("_", "-"))
         raise UsageError(f"a bundle has its components already, so --{option} has no use", f"Leave out --{option}.")
 
 
@@ -235,7 +278,7 @@ def _check_single_file(request: ExportRequest) -> None:
     if set(request.variants) != {"onnx/fp32"}:
         raise UsageError("--layout single is one ONNX file in fp32", "Leave out --format and --precision.")
     source = click.get_current_context().get_parameter_source
-    for name in ("target", "calibration_data", "judge_speed", "reference", "default"):
+    for name in ("target", "calibration_data", "judge_speed", "reference", "default", "source"):
         if source(name) is ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
             raise UsageError(f"--layout single has no use for --{option}", f"Leave out --{option}.")

@@ -10,6 +10,7 @@ from eetool.cli.artefact_arguments import check_device
 from eetool.cli.commands.table import BuildRequest, run_build
 from eetool.cli.estimate_output import EstimateRequest, estimate_result
 from eetool.cli.link_output import link_result
+from eetool.cli.mcu_profile import McuRequest, mcu_profile_result
 from eetool.cli.options import (
     DURATION,
     MODEL,
@@ -57,6 +58,9 @@ class ProfileRequest:
     watts: float | None
     sustained: float | None
     picture: tuple[int, int] | None
+    cycles: Path | None
+    max_flash_kb: float | None
+    max_ram_kb: float | None
     build_table: bool
     formats: tuple[str, ...]
     precisions: tuple[str, ...]
@@ -90,6 +94,11 @@ class ProfileRequest:
         )
 
     @property
+    def microcontroller(self) -> McuRequest:
+        """Options for a microcontroller."""
+        return McuRequest(self.input, self.device, self.variant, self.cycles, self.max_flash_kb, self.max_ram_kb)
+
+    @property
     def energy(self) -> "PowerOptions":
         """Meter or power from which energy is known."""
         from eetool.profile.protocol import PowerOptions
@@ -104,7 +113,7 @@ class ProfileRequest:
     default=HOST,
     show_default=True,
     shell_complete=complete_device,
-    help="host, or ssh://user@host[:port].",
+    help="host, ssh://user@host[:port], or mcu:cortex-m7, mcu:ethos-u55-128, ….",
 )
 @ssh_options
 @click.option(
@@ -138,6 +147,13 @@ class ProfileRequest:
     show_default=True,
     help="With --link: before each call, in which a Wi-Fi interface may fall asleep.",
 )
+@click.option("--cycles", type=PATH, help="For mcu: file of cycles that you measured on the microcontroller.")
+@click.option(
+    "--max-flash-kb", type=FiniteRange(0, min_open=True), help="For mcu: exit code 6 where the graphs need more KiB."
+)
+@click.option(
+    "--max-ram-kb", type=FiniteRange(0, min_open=True), help="For mcu: exit code 6 where the arena needs more KiB."
+)
 # Earlier spelling of `eetool table build`.
 @click.option("--build-table/--no-build-table", default=False, hidden=True)
 @click.option("--format", "formats", multiple=True, hidden=True)
@@ -152,6 +168,9 @@ class ProfileRequest:
 @force_option
 def profile(request: ProfileRequest) -> CommandResult:
     """Measure latency, and energy with --power, of the bundle INPUT on this machine or over ssh.
+
+    With --device mcu:NAME: flash and RAM of a bundle of `eetool export --target mcu`, and cycles where they are known:
+    estimated by Vela for an Ethos-U, or from --cycles.
 
     Without INPUT: print what eetool reads about this machine. `eetool estimate` and `eetool table` are verbs of their
     own; `eetool profile INPUT --device rpi4` and `eetool profile --build-table` go on working. Times that scatter too
@@ -173,6 +192,7 @@ def profile(request: ProfileRequest) -> CommandResult:
         check_meter_name(request.power)
     if request.build_table:
         return _build_table(request)  # of a device that may be new
+    _check_microcontroller(request)
     check_device(request.device, "profile")
     if request.output is not None:
         check_output(request.output, request.force)
@@ -182,7 +202,29 @@ def profile(request: ProfileRequest) -> CommandResult:
     return result
 
 
+def _check_microcontroller(request: ProfileRequest) -> None:
+    """Raise UsageError where options for a microcontroller meet another device, or those of a measurement meet one."""
+    from eetool.errors import UsageError
+    from eetool.microcontroller.devices import is_microcontroller
+
+    if not is_microcontroller(request.device):
+        if request.microcontroller.is_used():
+            raise UsageError(
+                "--cycles, --max-flash-kb and --max-ram-kb are for microcontrollers", "Such as --device mcu:cortex-m7."
+            )
+        return
+    for name in ("threads", "runs", "power", "watts", "sustained", "picture"):
+        if getattr(request, name):
+            raise UsageError(
+                f"--{name} is of a measurement, and nothing runs on {request.device} here", f"Leave out --{name}."
+            )
+
+
 def _result(request: ProfileRequest) -> CommandResult:
+    from eetool.microcontroller.devices import is_microcontroller
+
+    if is_microcontroller(request.device):
+        return mcu_profile_result(request.microcontroller)
     if request.device.startswith(SSH):
         return _measure_over_ssh(request)
     if request.input is None:

@@ -1,0 +1,3 @@
+#include "tensorflow/lite/micro/micro_interpreter.h"
+
+TflmShim tflm_shim;
