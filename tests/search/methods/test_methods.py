@@ -43,9 +43,7 @@ def searched(planner: Planner, judge: Callable[[Genome], ObjectiveValues], trial
     return archive
 
 
-@pytest.mark.parametrize(
-    "name", ["aebnas", "local", "nsga2", "random", "tpe"]
-)  # the others have that of aebnas
+@pytest.mark.parametrize("name", ["aebnas", "local", "nsga2", "random", "tpe"])  # the others have that of aebnas
 def test_plan_same_seed_and_archive_returns_same_genomes(name: str) -> None:
     space = METHODS[name].space(small_spaces.mobile())
     judge = landscape(space)
