@@ -79,9 +79,17 @@ class CandidatePoint:
 
 @dataclass(frozen=True)
 class EvaluatedCandidate(Candidate):
-    """An evaluated candidate; `others` are further operating points of the same trained network."""
+    """An evaluated candidate.
+
+    Attributes:
+        others: further operating points of the same trained network.
+        exit_accuracies: of every exit alone on all judged examples, the final one last; empty in older studies.
+        exit_costs: cost of leaving at every exit in the unit of the objective, where every gate can fire; likewise.
+    """
 
     others: tuple[CandidatePoint, ...] = ()
+    exit_accuracies: tuple[float, ...] = ()
+    exit_costs: tuple[float, ...] = ()
 
     def points(self) -> list[Candidate]:
         """Return every operating point; a further one appends its name to the candidate's id: `…@full`."""

@@ -147,7 +147,7 @@ class SearchRequest:
 )
 @click.option(
     "--algorithm",
-    type=click.Choice(["aebnas", "nachos", "edanas", "nsga2", "tpe", "random"]),
+    type=click.Choice(["aebnas", "local", "nachos", "edanas", "nsga2", "tpe", "random"]),
     default="aebnas",
     show_default=True,
 )

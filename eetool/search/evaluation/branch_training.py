@@ -1,4 +1,7 @@
-"""Training of a candidate's branches on features of its backbone, which are computed once: seconds, not minutes."""
+"""Training of branches on features of their backbone, which are computed once: seconds, not minutes.
+
+Several branches may read the same tensor, as those of one tap do; a batch of it is then read once.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +19,10 @@ _SUPPORT_SHARE = 0.1  # of the examples, on which NACHOS measures the accuracy o
 
 @dataclass(frozen=True)
 class TapFeatures:
-    """Outputs of a backbone on n examples: features at every tap, final logits (n, classes), labels int64 (n,)."""
+    """Outputs of a backbone on n examples: features for every branch, final logits (n, classes), labels int64 (n,).
+
+    Features may be float16, in which stored ones take half of the memory.
+    """
 
     taps: tuple[Tensor, ...]
     final: Tensor
@@ -46,9 +52,8 @@ def train_branches(
         for chosen in torch.split(order, batch):
             if len(chosen) < 2:  # batch normalisation needs two
                 continue
-            outputs = [
-                branch.forward_with_confidence(x[chosen]) for branch, x in zip(branches, features.taps, strict=True)
-            ]
+            rows = _rows(features.taps, chosen)
+            outputs = [branch.forward_with_confidence(x) for branch, x in zip(branches, rows, strict=True)]
             labels, logits = features.labels[chosen], [logits for logits, _ in outputs]
             if goal is None:
                 loss = torch.stack([functional.cross_entropy(x, labels) for x in logits]).sum()
@@ -67,12 +72,18 @@ def train_branches(
 def exit_outputs(branches: Sequence[Branch], features: TapFeatures, batch: int = 512) -> tuple[Tensor, Tensor | None]:
     """Return logits of every exit (exits, n, classes), and learned confidences (early exits, n) in [0, 1] or None."""
     outputs = [
-        [branch.forward_with_confidence(chunk) for chunk in torch.split(x, batch)]
+        [branch.forward_with_confidence(chunk.float()) for chunk in torch.split(x, batch)]
         for branch, x in zip(branches, features.taps, strict=True)
     ]
     logits = torch.stack([*(torch.cat([x for x, _ in parts]) for parts in outputs), features.final])
     confidence = [torch.cat([c for _, c in parts if c is not None]) for parts in outputs if parts[0][1] is not None]
     return logits, torch.stack(confidence).sigmoid() if confidence else None
+
+
+def _rows(taps: Sequence[Tensor], chosen: Tensor) -> list[Tensor]:
+    """Return the examples `chosen` (n,) of every tensor in float32; equal tensors are read once."""
+    read = {id(x): x.index_select(0, chosen).float() for x in {id(x): x for x in taps}.values()}
+    return [read[id(x)] for x in taps]
 
 
 def _support(branches: Sequence[Branch], features: TapFeatures) -> Tensor:

@@ -143,6 +143,8 @@ class Evaluator:
                     CandidatePoint(name, choice, _figures(problem, choice, estimate))
                     for name, choice in further.items()
                 ),
+                exit_accuracies=tuple(problem.correct.mean(1).tolist()),
+                exit_costs=tuple(costs.leaving((0.0,) * costs.early).tolist()),
             )
 
         candidates = [measured_on(judge) for judge in judges]

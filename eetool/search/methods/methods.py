@@ -7,6 +7,7 @@ from eetool.errors import UsageError
 from eetool.search.methods.baselines.edanas import edanas_space
 from eetool.search.methods.baselines.fixed import fixed_branches
 from eetool.search.methods.baselines.nachos import nachos_space
+from eetool.search.methods.local_search import LocalPlanner
 from eetool.search.methods.planners import Admits, Planner, SurrogatePlanner, sampler_planner
 from eetool.search.methods.threshold_rules import FIXED, GENES, SHARED, TUNED
 from eetool.search.space.space import Space
@@ -40,6 +41,8 @@ METHODS: dict[str, Method] = {
     # AEBNAS (arXiv 2512.10671): backbone, exits and the architecture of every branch; thresholds tuned for each
     # candidate. Its surrogate loop is not public; this one is that of NACHOS, which it extends.
     "aebnas": Method(_full_space, TUNED, False, SurrogatePlanner),
+    # Our own: what `aebnas` searches, by local search on the front with predictions from single exits.
+    "local": Method(_full_space, TUNED, False, LocalPlanner),
     # NACHOS (arXiv 2401.13330): backbone and the presence of exits; learned confidences.
     "nachos": Method(nachos_space, SHARED, True, SurrogatePlanner, screened=False),
     # EDANAS (Gambella and Roveri, 2023): backbone and thresholds as genes, positions fixed.

@@ -25,12 +25,22 @@ Admits = Callable[[Genome], bool]
 
 @dataclass(frozen=True)
 class ObjectiveValues:
-    """A candidate and its figures to minimise: error, cost, and the share by which it exceeds limits."""
+    """A candidate and its figures.
+
+    Attributes:
+        genome: its genes.
+        error, cost: what is minimised.
+        excess: share by which it exceeds limits.
+        exit_accuracies: of every exit alone on all examples, the final one last; empty where they are unknown.
+        exit_costs: costs of leaving at every exit, likewise.
+    """
 
     genome: Genome
     error: float
     cost: float
     excess: float
+    exit_accuracies: tuple[float, ...] = ()
+    exit_costs: tuple[float, ...] = ()
 
 
 class Planner(Protocol):
@@ -55,13 +65,14 @@ class SurrogatePlanner:
         self.space, self.seed, self.admits = space, seed, admits
         first = round(trials * _RANDOM_SHARE)
         self.first = min(trials, max(_FEWEST_RANDOM, min(_MOST_RANDOM, first)))
+        self.batch = _BATCH  # candidates of a generation
 
     def plan(self, archive: Sequence[ObjectiveValues]) -> list[Genome]:
         """Return the next candidates, see `Planner`."""
         first = len(self._random_genomes)  # fewer than wanted, where limits admit few
         if len(archive) < first or not self.space.genes:
             return self._random_genomes[len(archive) :]
-        complete = first + (len(archive) - first) // _BATCH * _BATCH
+        complete = first + (len(archive) - first) // self.batch * self.batch
         return self._generation(archive[:complete])[len(archive) - complete :]
 
     def _generation(self, archive: Sequence[ObjectiveValues]) -> list[Genome]:
@@ -82,8 +93,8 @@ class SurrogatePlanner:
         )
         seen = {genome_key(outcome.genome) for outcome in archive}
         fresh = [genome for genome in population if genome_key(genome) not in seen and self.admits(genome)]
-        chosen = _spread_by_cost(fresh, objectives(fresh)[1], figures[1], _BATCH) if fresh else []
-        return [*chosen, *self._draw_unseen(rng, seen | set(map(genome_key, chosen)), _BATCH - len(chosen))]
+        chosen = _spread_by_cost(fresh, objectives(fresh)[1], figures[1], self.batch) if fresh else []
+        return [*chosen, *self._draw_unseen(rng, seen | set(map(genome_key, chosen)), self.batch - len(chosen))]
 
     @cached_property
     def _random_genomes(self) -> list[Genome]:

@@ -200,7 +200,9 @@ class Study:
 def objective_values(candidate: Candidate, objective: str, limits: Mapping[str, float]) -> ObjectiveValues:
     """Return the figures of a candidate that a planner minimises."""
     cost = figure_value(candidate, objective) or 0.0
-    return ObjectiveValues(candidate.encoding, 1 - candidate.figures.accuracy, cost, limit_excess(candidate, limits))
+    excess = limit_excess(candidate, limits)
+    exits = (candidate.exit_accuracies, candidate.exit_costs) if isinstance(candidate, EvaluatedCandidate) else ()
+    return ObjectiveValues(candidate.encoding, 1 - candidate.figures.accuracy, cost, excess, *exits)
 
 
 def _shorten(value: Any) -> str:

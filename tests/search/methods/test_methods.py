@@ -43,7 +43,7 @@ def searched(planner: Planner, judge: Callable[[Genome], ObjectiveValues], trial
     return archive
 
 
-@pytest.mark.parametrize("name", ["aebnas", "nsga2", "random", "tpe"])  # the planner of the others is that of aebnas
+@pytest.mark.parametrize("name", ["aebnas", "local", "nsga2", "random", "tpe"])  # the others have that of aebnas
 def test_plan_same_seed_and_archive_returns_same_genomes(name: str) -> None:
     space = METHODS[name].space(small_spaces.mobile())
     judge = landscape(space)
@@ -65,7 +65,7 @@ def test_plan_exhausted_space_returns_nothing(name: str) -> None:
     assert len(outcomes) == 1
 
 
-@pytest.mark.parametrize("name", ["aebnas", "nsga2", "random", "tpe"])
+@pytest.mark.parametrize("name", ["aebnas", "local", "nsga2", "random", "tpe"])
 def test_plan_inadmissible_genomes_are_left_out(name: str) -> None:
     space = METHODS[name].space(small_spaces.mobile())
     planner = METHODS[name].planner(space, 3, 30, lambda genome: genome["exit0.position"] == 1)
