@@ -123,7 +123,7 @@ def tap_outputs(
     train_branches(branches, training, settings.epochs, settings.batch, settings.seed)
     x, labels = features.of(tap, held_out=True), features.labels[1]
     held_out = TapFeatures((x,) * len(branches), torch.zeros(len(labels), classes), labels)
-    logits = exit_outputs(branches, held_out)[0][:-1].numpy()
+    logits = exit_outputs(branches, held_out, settings.batch)[0][:-1].numpy()
     return outputs(logits, labels.numpy(), fitted)
 
 

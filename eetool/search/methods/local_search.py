@@ -2,13 +2,14 @@
 
 It differs from the loop of MSuNAS, which `aebnas` uses, in four points (docs/decisions/0067):
 
-- The first candidates are few, most with branches by rule and few exits, since random branches and many exits lose.
+- The first candidates are few. They have few exits, and most have branches by rule, which are hard to beat with few
+  evaluations (docs/explanation/search-design.md).
 - Predictions are made from the accuracies and costs of exits, see `exit_surrogate`.
 - New candidates are neighbours of the front: one or two genes differ, or the exits of two networks are exchanged.
 - Of these the ones are taken that add most to the hypervolume, on a logarithmic axis of costs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -25,8 +26,6 @@ _POOL = 600  # neighbours that are predicted
 _FEW_EXITS = 2  # in the first candidates
 _EXPLORED = 8  # every eighth candidate is taken at random from the neighbours
 _PATIENCE = 1000  # draws in a row without a new genome, after which the space counts as exhausted
-
-Predict = Callable[[Sequence[Genome]], tuple[np.ndarray, np.ndarray]]
 
 
 class LocalPlanner:
