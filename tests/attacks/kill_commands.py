@@ -46,7 +46,7 @@ _OURS = (
     *("eetool.search.study.storage", "eetool.report.page"),
 )
 _STEPS = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.scandir"}
-_TRAINED = "resnet-4x1-8x1 --data digits --exits 1 --branch linear --batch-size 256"
+_TRAINED = "resnet8 --data digits --exits 1 --branch linear --batch-size 256"
 _SEARCH = "--trials 3 --supernet-epochs 1 --batch-size 64 --examples 64 --epochs 1 --algorithm random"
 
 
