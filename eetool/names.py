@@ -9,17 +9,11 @@ from collections.abc import Iterable
 from eetool_runtime.manifest import MAX_MANIFEST_BYTES
 from eetool_runtime.manifest_checks import NAME_RULE, TEXT_RULE, is_name, is_text
 
-TARGETS = {"mcu": "tflm/int8"}  # kinds of devices that need a variant of their own
 _OVERHEAD_BYTES = 14  # per word in a manifest: indentation, quotes, comma, line end
 # Everything else in a manifest needs a few dozen kibibytes.
 MAX_WORDS_BYTES = MAX_MANIFEST_BYTES // 8 * 7  # class names and vocabulary together
 MAX_VOCABULARY_BYTES = MAX_MANIFEST_BYTES // 2
 _MAX_SHOWN = 60  # characters
-
-
-def is_untimed(variant: str) -> bool:
-    """Return whether the latency of a variant here says nothing of the device that it is made for."""
-    return variant in TARGETS.values()
 
 
 def find_unfit(texts: Iterable[str], names: Iterable[str]) -> str | None:

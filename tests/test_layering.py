@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "names",
         "printable_text",
         "progress",
+        "targets",
         "wording",
     ),  # `eetool` is the root's __init__.py
     ("child_progress", "free_memory", "workspace"),

@@ -26,7 +26,7 @@ from eetool.model.macs import count_macs
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
 from eetool.model.taps import measure_taps, place_exits
-from eetool.names import is_untimed
+from eetool.targets import is_untimed
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.manifest import Input, Preprocess, Variant
 from eetool_runtime.preprocess import normalise

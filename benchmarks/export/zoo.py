@@ -31,7 +31,7 @@ from eetool.export.single_file.export import SingleFile, export_single
 from eetool.export.variants import VARIANTS
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.scored_network import ScoredNetwork
-from eetool.names import is_untimed
+from eetool.targets import is_untimed
 from eetool.train.exit_plan import ExitPlan
 from eetool.train.pipeline import attach_exits
 from eetool_runtime import load

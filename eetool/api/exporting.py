@@ -17,8 +17,8 @@ from eetool.api.arguments import (
 )
 from eetool.api.python_errors import python_errors
 from eetool.errors import UsageError
-from eetool.names import TARGETS
 from eetool.progress import Progress
+from eetool.targets import TARGETS
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint

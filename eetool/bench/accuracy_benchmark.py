@@ -19,8 +19,8 @@ from eetool.data.source import Source, check_classes
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import UsageError
 from eetool.metrics import expected_calibration_error
-from eetool.names import is_untimed
 from eetool.progress import SILENT, Progress
+from eetool.targets import is_untimed
 from eetool_runtime.backends import backend_for
 from eetool_runtime.bundle import Bundle
 

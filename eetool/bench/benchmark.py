@@ -24,8 +24,8 @@ from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import UnstableError
 from eetool.free_memory import fits_in_memory
 from eetool.metrics import is_chance
-from eetool.names import is_untimed
 from eetool.progress import SILENT, Progress
+from eetool.targets import is_untimed
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.machine_state import read_machine_state
 from eetool_measure.stability import MAX_CI95

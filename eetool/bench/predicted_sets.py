@@ -9,8 +9,8 @@ from eetool.bench.predictions import ExitPredictions, WayPredictions
 from eetool.bench.way_sets import NO_REFERENCE_HINT, VariantWays, WayNotRun, WaySet, rival_sets
 from eetool.bench.ways import AGAINST, EARLY_EXIT, UNSPLIT, WayLabel, unique_names
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
-from eetool.names import is_untimed
 from eetool.progress import SILENT, Progress
+from eetool.targets import is_untimed
 from eetool_runtime.backends import Threads, backend_for
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.errors import BackendError

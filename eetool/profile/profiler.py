@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 from eetool.errors import UnstableError, UsageError
 from eetool.latency.estimate.energy import UNKNOWN, Energy
-from eetool.names import is_untimed
 from eetool.profile.local_runner import MeasureFunction, measure_in_process
 from eetool.profile.protocol import NO_POWER, THOROUGH, MeasurementProtocol, PowerOptions
 from eetool.profile.thread_choice import choose_threads, expected_shares
 from eetool.progress import SILENT, Progress, report_elapsed
+from eetool.targets import is_untimed
 from eetool.wording import counted
 from eetool_measure.energy import estimate_energy
 from eetool_measure.machine import Machine

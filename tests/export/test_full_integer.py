@@ -23,7 +23,6 @@ from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.model.gate_scores import ENTROPY
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.tflite_signature import read_signature
-from tests.conftest import Once, run_cli
 from tests.helpers.tflm_bundle import HAS_TFLM, WITHOUT_TFLM
 
 pytestmark = [
@@ -35,11 +34,11 @@ Cli = Callable[..., Any]  # see tests/conftest.py
 
 
 @pytest.fixture(scope="module")
-def micro(tuned: Path, once: Once) -> Bundle:
+def micro(tuned: Path, once: Callable[..., Path], cli: Cli) -> Bundle:
     """Return the read-only bundle of the tuned model for microcontrollers."""
 
     def export(folder: Path) -> None:
-        output = run_cli("export", tuned, "--target", "mcu", "-o", folder / "model.eebundle", "--json")
+        output = cli("export", tuned, "--target", "mcu", "-o", folder / "model.eebundle", "--json")
         assert output.code == 0, output
         (folder / "export.json").write_text(output.stdout, encoding="utf-8")
 

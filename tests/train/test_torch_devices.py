@@ -61,7 +61,7 @@ def test_run_training_two_processes_give_one_model(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     path = tmp_path / "m.pt"
     options = ("--data", "digits", "--epochs", 1, "--exits", 1, "--branch", "linear", "--batch-size", 64, "-o", path)
-    train = ("-m", "eetool", "train", "resnet-4x1-8x1", *options)
+    train = ("-m", "eetool", "train", "resnet8", *options)
     run = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, *train)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(

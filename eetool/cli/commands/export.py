@@ -13,7 +13,7 @@ from eetool.cli.export_output import bundle_result, cuts_result, offload_result,
 from eetool.cli.options import PATH, PROFILE, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
-from eetool.names import TARGETS
+from eetool.targets import TARGETS
 
 if TYPE_CHECKING:
     from eetool.api.exported_bundle import ExportOrder
