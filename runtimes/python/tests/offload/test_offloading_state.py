@@ -99,6 +99,9 @@ def test_thread_ends_with_the_model(pair: tuple[Path, Path], server: InferenceSe
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 warns of forks while threads run
+@pytest.mark.filterwarnings(  # JAX, which converters of other tests load, warns at every fork
+    "ignore:os.fork:RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_forked_child_is_refused_and_harms_nothing(model: Any) -> None:
     assert model(HARD).offload == "ok"
     reading, writing = os.pipe()
