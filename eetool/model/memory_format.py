@@ -1,6 +1,7 @@
 """Memory format of images and weights: channels last where a network runs with it, which is faster on processors.
 
-Networks that reshape features by `view` run with contiguous tensors alone.
+Networks that reshape features by `view` run with contiguous tensors alone. So do those with a 1×1 convolution of few
+channels with a stride: with channels last its gradient writes beyond its memory (torch 2.13 on a processor).
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 _IMAGE_AXES = 4
+_FEW_CHANNELS = 8  # per group; seen with 2 to 6
 
 
 def set_memory_format(net: nn.Module, order: torch.memory_format) -> None:
@@ -32,6 +34,9 @@ def choose_memory_format(
         inputs: an example of its inputs (n, …).
         run: runs the part of the network that is used, where that is not all of it.
     """
+    if any(map(_overruns, net.modules())):
+        set_memory_format(net, torch.contiguous_format)
+        return torch.contiguous_format
     modes = {module: module.training for module in net.modules()}
     set_memory_format(net, torch.channels_last)
     try:
@@ -45,6 +50,14 @@ def choose_memory_format(
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def _overruns(module: nn.Module) -> bool:
+    """Return whether the gradient of a module is unsafe with channels last."""
+    if not isinstance(module, nn.Conv2d):
+        return False
+    few = module.in_channels // module.groups < _FEW_CHANNELS
+    return few and module.kernel_size == (1, 1) and max(module.stride) > 1
 
 
 @contextmanager

@@ -50,3 +50,17 @@ def test_chosen_memory_format_leaves_contiguous_weights() -> None:
 def test_in_memory_format_other_inputs_are_unchanged() -> None:
     tokens = torch.zeros(2, 5, dtype=torch.int64)
     assert in_memory_format(tokens, torch.channels_last) is tokens
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "last"), [(4, 1, 2, False), (4, 3, 2, True), (16, 1, 2, True)]
+)
+def test_choose_memory_format_avoids_gradients_beyond_their_memory(
+    channels: int, kernel: int, stride: int, last: bool
+) -> None:
+    """The first of these ends torch 2.13 with a segmentation fault in its backward pass, with channels last."""
+    net = nn.Sequential(nn.Conv2d(3, channels, 3), nn.Conv2d(channels, 8, kernel, stride))
+    order = choose_memory_format(net, IMAGES)
+    assert order == (torch.channels_last if last else torch.contiguous_format)
+    net(in_memory_format(IMAGES, order)).square().sum().backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in net.parameters() if weight.grad is not None)
