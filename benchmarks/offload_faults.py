@@ -22,7 +22,7 @@ _TOLERANCE = 2e-4  # of logits, against those computed here
 
 @dataclass(frozen=True)
 class FaultyCalls:
-    """What is called, and how often.
+    """Bundle, servers and number of calls.
 
     Attributes:
         bundle: with a block `offload`.

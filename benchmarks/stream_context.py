@@ -59,7 +59,7 @@ def decide_in_context(weights: np.ndarray, policy: StreamPolicy, frames: Frames,
 
 
 class _History:
-    """What P candidates know of S sequences; a step advances the first of them."""
+    """States of P candidates on S sequences; a step advances the first of them."""
 
     def __init__(self, candidates: int, sequences: int, base_rates: np.ndarray) -> None:
         shape = candidates, sequences

@@ -19,7 +19,7 @@ _SAMPLES = 2000
 
 @dataclass(frozen=True)
 class Scale:
-    """What all searches of one objective are measured with.
+    """Measures that all searches of one objective share.
 
     Attributes:
         cost: of the largest backbone without exits.

@@ -23,7 +23,7 @@ _CALIBRATION_EXAMPLES = 256
 
 @dataclass(frozen=True)
 class OffloadRequest:
-    """What to export for a server.
+    """Order to export a part of a model for a server.
 
     Attributes:
         cut: `input`, or the number of the last exit on the device.

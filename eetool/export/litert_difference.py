@@ -28,7 +28,7 @@ class LitertDifference:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong where rounding does not explain the difference; otherwise None."""
+        """Fault that rounding does not explain; None without one."""
         if self.mean_steps <= _LARGEST_MEAN:
             return None
         return f"outputs differ by {self.mean_steps:.1f} steps in the mean, and by up to {self.largest_steps}"

@@ -42,7 +42,7 @@ class ArenaNeed:
 
 @dataclass(frozen=True)
 class _Allocations:
-    """What TFLM tells of an arena: working and persistent bytes, and how the latter came about.
+    """Sizes of an arena as TFLM reports them: working and persistent bytes, and how the latter came about.
 
     Attributes:
         head: working bytes.

@@ -100,7 +100,7 @@ class McuProfile:
 
 @dataclass(frozen=True)
 class McuFigures:
-    """What a profile is made of.
+    """Inputs of a profile.
 
     Attributes:
         memory: of the cascade.

@@ -43,7 +43,7 @@ _FILES = {
 
 @dataclass(frozen=True)
 class SourceOrigin:
-    """What a folder of source was made of: `eetool-source.json`.
+    """Origin of a folder of source: `eetool-source.json`.
 
     Attributes:
         schema: `mcu_source/1`.

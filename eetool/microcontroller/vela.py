@@ -26,7 +26,7 @@ _KIB = 1024
 
 @dataclass(frozen=True)
 class VelaEstimate:
-    """What Vela says of one graph.
+    """Vela's figures for one graph.
 
     Attributes:
         cycles: of the neural processor, at `clock_hz`.

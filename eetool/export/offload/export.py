@@ -30,7 +30,7 @@ from eetool_runtime.manifest_offload import FP32, OffloadInput, OffloadOutput, O
 
 @dataclass(frozen=True)
 class OffloadOrder:
-    """What to export of a bundle, and where to.
+    """Order to export a part of a bundle for a server.
 
     Attributes:
         after_exit: the last exit on the device; None where the input itself travels.

@@ -74,7 +74,7 @@ class OffloadPolicy:
 
 @dataclass(frozen=True)
 class OffloadSpec:
-    """What a server computes, and what travels.
+    """A server's part of the network, and the tensors that are sent to it.
 
     Attributes:
         after_exit: the last exit on the device; None where the model's inputs themselves travel.
