@@ -11,12 +11,12 @@ from eetool.advise.trial_exits import find_taps
 from eetool.data.image_rows import image_tensor
 from eetool.data.source import Source
 from eetool.errors import MissingError
-from eetool.latency.build.cache_penalty import weight_mb
 from eetool.latency.estimate.cascade_cost import CascadeLayout
 from eetool.latency.estimate.prediction_target import PredictionTarget
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.kernels.from_onnx import total_macs
 from eetool.latency.kernels.kernel import Kernel
+from eetool.latency.table.weight_streaming import weight_mb
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.early_exit import EarlyExitNet

@@ -11,17 +11,12 @@ import numpy as np
 from eetool.errors import ArtefactError
 from eetool.latency.build.robust_nnls import robust_nnls
 from eetool.latency.build.stability import is_steady
-from eetool.latency.kernels.kernel import Kernel, work
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
 from eetool.latency.probes.probe_network import parse_name
+from eetool.latency.table.weight_streaming import weight_mb
 from eetool_measure.probe_timing import ProbeTimes
 
 _DELTA = 0.02  # share of a whole call from which the loss is linear
-
-
-def weight_mb(kernels: Sequence[Kernel]) -> float:
-    """Return the megabytes of weights of some kernels."""
-    return sum(work(kernel).weight_bytes for kernel in kernels) / 1e6
 
 
 def evicted_mb(own_mb: float, others_mb: float) -> float:

@@ -17,12 +17,15 @@ from eetool.latency.build.plain_calls import fit_plain_calls
 from eetool.latency.build.stability import is_steady
 from eetool.latency.build.table_from_totals import make_table_from_totals
 from eetool.latency.build.trace_matching import channel_block, match_trace
+from eetool.latency.build.weight_streaming_fit import TimedKernels, fit_weight_streaming
 from eetool.latency.kernels.kernel import Kernel
+from eetool.latency.probes.heavy_networks import HEAVY, SHALLOW
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
 from eetool.latency.probes.probe_network import parse_name
 from eetool.latency.table.intervals import calibrated_error, deviation_of_sum
 from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import BACKENDS, MEASURED, Composition, LatencyTable, TableEntry
+from eetool.latency.table.weight_streaming import WeightStreaming, reused_mb, weight_mb
 from eetool.wording import counted
 from eetool_measure.probe_timing import KernelTime, ProbeTime, ProbeTimes
 
@@ -30,6 +33,7 @@ from eetool_measure.probe_timing import KernelTime, ProbeTime, ProbeTimes
 _TOLERANCE = 0.15
 _DELTA = 0.02  # relative error from which the loss grows logarithmically
 _LEAST_MS = 1e-4
+_LEAST_SHARE = 0.2  # of a traced kernel that remains without the cost of its weights
 _FOLDS = 4
 _FAMILY_GROUPS, _FAMILIES_NEEDED = 8, 4
 _VALIDATED = 60  # probes per fold: more would take long and change little
@@ -44,8 +48,9 @@ class MatchedProbe:
 
     @property
     def family(self) -> str:
-        """Family of the network."""
-        return self.probe.name.rpartition("-")[0]
+        """Family of the network; a twin is of the family of its network."""
+        family = self.probe.name.rpartition("-")[0]
+        return HEAVY if family == SHALLOW else family
 
     @property
     def whole_ms(self) -> float:
@@ -121,17 +126,21 @@ def consistent_probes(probes: Iterable[MatchedProbe], known: TraceOverheads) -> 
     return [m for m in probes if abs(ratio(m) - 1) <= _TOLERANCE]
 
 
-def table_entries(
-    probes: Iterable[MatchedProbe], known: TraceOverheads, backend: str, threads: int, source: str
-) -> list[TableEntry]:
-    """Make one entry per kernel: the median over its probes, each scaled so that it adds up to its whole calls.
+def timed_kernels(m: MatchedProbe, known: TraceOverheads) -> TimedKernels:
+    """Return the kernels of a probe with their milliseconds, scaled so that they add up to its whole calls."""
+    net_ms = m.traced_ms - known.profiler_overhead_ms * len(m.pairs)
+    scale = (m.whole_ms - known.dispatch_ms) / net_ms if net_ms > 0 else 1.0
+    scale = min(max(scale, 1 - _TOLERANCE), 1 + _TOLERANCE)
+    return [(k, max((t.mean_us / 1e3 - known.profiler_overhead_ms) * scale, _LEAST_MS)) for k, t in m.pairs]
+
+
+def table_entries(probes: Iterable[MatchedProbe], known: TraceOverheads, composition: Composition) -> list[TableEntry]:
+    """Make one entry per kernel: the median over its probes, as if all weights stayed in the caches.
 
     Args:
         probes: the usable probes.
         known: overheads of the trace.
-        backend: backend of the entries.
-        threads: thread count of the entries.
-        source: id of their source.
+        composition: conditions and source of the entries, and the cost of weights that do not stay.
 
     Returns:
         The entries.
@@ -139,17 +148,21 @@ def table_entries(
     samples: dict[object, list[tuple[float, int]]] = defaultdict(list)
     kernels: dict[object, Kernel] = {}
     for m in probes:
-        net_ms = m.traced_ms - known.profiler_overhead_ms * len(m.pairs)
-        scale = (m.whole_ms - known.dispatch_ms) / net_ms if net_ms > 0 else 1.0
-        scale = min(max(scale, 1 - _TOLERANCE), 1 + _TOLERANCE)
-        for kernel, timed in m.pairs:
-            ms = max((timed.mean_us / 1e3 - known.profiler_overhead_ms) * scale, _LEAST_MS)
-            samples[kernel.key].append((ms, timed.runs))
+        total_mb = weight_mb([kernel for kernel, _ in m.pairs])
+        for (kernel, ms), (_, timed) in zip(timed_kernels(m, known), m.pairs, strict=True):
+            samples[kernel.key].append((_resident_ms(kernel, ms, composition.streaming, total_mb), timed.runs))
             kernels.setdefault(kernel.key, kernel)
-    return [_entry(kernels[key], times, backend, threads, source) for key, times in samples.items()]
+    return [_entry(kernels[key], times, composition) for key, times in samples.items()]
 
 
-def _entry(kernel: Kernel, times: Sequence[tuple[float, int]], backend: str, threads: int, source: str) -> TableEntry:
+def _resident_ms(kernel: Kernel, ms: float, streaming: WeightStreaming | None, total_mb: float) -> float:
+    """Return the time of a kernel with its weights in the caches."""
+    if streaming is None:
+        return ms
+    return max(ms - streaming.ms(reused_mb([kernel]), 1, total_mb), _LEAST_SHARE * ms)
+
+
+def _entry(kernel: Kernel, times: Sequence[tuple[float, int]], composition: Composition) -> TableEntry:
     ms = np.array([value for value, _ in times])
     median = float(np.median(ms))
     spread = float(np.median(np.abs(ms - median)))
@@ -158,9 +171,9 @@ def _entry(kernel: Kernel, times: Sequence[tuple[float, int]], backend: str, thr
         kernel=kernel.kind,
         shape=dict(kernel.shape),
         precision=kernel.precision,
-        backend=backend,
-        threads=threads,
-        source=source,
+        backend=composition.backend,
+        threads=composition.threads,
+        source=composition.source,
         count=sum(runs for _, runs in times),
         median_ms=round(median, 7),
         spread_ms=round(spread, 7),
@@ -208,6 +221,7 @@ def make_table_from_traces(times: Sequence[ProbeTimes], source: str, validate: b
         turn_ms_per_mb=turn_ms_per_mb,
         plain_ms=plain_ms,
         plain_ms_per_mb=plain_ms_per_mb,
+        streaming=fit_weight_streaming((m.probe.name, timed_kernels(m, known)) for m in used),
     )
     sources = frozenset({source})
     ratios = _cross_validated(used, known, composition, sources) if validate else np.ones(1)  # (n,)
@@ -219,7 +233,7 @@ def make_table_from_traces(times: Sequence[ProbeTimes], source: str, validate: b
     composed = replace(composition, cv_error=round(error, 4), family_error=family_error)
     # Traces give means and whole calls medians, so sums of kernels are biased; the median ratio corrects them.
     factor = 1 / float(np.median(ratios))
-    entries = tuple(_scaled(entry, factor) for entry in table_entries(used, known, backend, threads, source))
+    entries = tuple(_scaled(entry, factor) for entry in table_entries(used, known, composed))
     return LatencyTable(entries, (), (composed,), sources)
 
 
@@ -296,7 +310,7 @@ def _costs_of(
     probes: Sequence[MatchedProbe], known: TraceOverheads, composition: Composition, sources: frozenset[str]
 ) -> KernelCosts:
     """Return the costs of kernels from a table of some probes."""
-    entries = table_entries(probes, known, composition.backend, composition.threads, composition.source)
+    entries = table_entries(probes, known, composition)
     table = LatencyTable(tuple(entries), (), (composition,), sources)
     return KernelCosts(table, "probes", composition.backend, composition.precision, composition.threads)
 
@@ -305,4 +319,5 @@ def _predict(m: MatchedProbe, costs: KernelCosts) -> tuple[float, float]:
     """Return the ratio predicted / measured of a whole probe, and its relative deviation from its kernels."""
     priced = [costs.latency(kernel) for kernel, _ in m.pairs]
     total = costs.composition.dispatch_ms + sum(p.value for p in priced)
+    total += costs.composition.streaming_ms([kernel for kernel, _ in m.pairs])
     return total / m.whole_ms, deviation_of_sum([p.value * p.deviation for p in priced], 0.0) / total

@@ -7,6 +7,7 @@ from eetool.latency.check.table_check import ConditionCheck, Conditions, TableCh
 from eetool.latency.kernels.speed_class import CALLS, MEMORY, speed_class
 from eetool.latency.table.hw_profile import HwProfile
 from eetool.latency.table.table import Composition, TableEntry
+from eetool.latency.table.weight_streaming import WeightStreaming
 from eetool.wording import counted
 
 Factors = Mapping[str, float]
@@ -91,7 +92,15 @@ def _composition(c: Composition, part: ConditionCheck | None) -> Composition:
         plain_ms=_times(c.plain_ms, calls),
         plain_ms_per_mb=_times(c.plain_ms_per_mb, memory),
         speed_error=part.speed_error or None,
+        streaming=_streaming(c.streaming, calls, memory),
     )
+
+
+def _streaming(streaming: WeightStreaming | None, calls: float, memory: float) -> WeightStreaming | None:
+    if streaming is None:
+        return None
+    per_mb, per_kernel = streaming.ms_per_mb * memory, streaming.ms_per_kernel * calls
+    return replace(streaming, ms_per_mb=per_mb, ms_per_kernel=per_kernel)
 
 
 def _times(ms: float | None, factor: float) -> float | None:

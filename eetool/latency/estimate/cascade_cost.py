@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -154,6 +155,12 @@ class CascadeLayout:
         names = [name for stretch, head in parts for name in (*stretch, head) if name is not None]
         never = (None,) * len(self.heads)
         return [n for n in names if self.arrange({other: float(other == n) for other in names}).leaving(never)[-1]]
+
+    def running_sums(self, amounts: Mapping[str, float]) -> dict[str, float]:
+        """Return the sum of the amounts of each component and of all before it."""
+        parts = zip(self.trunk, (*self.heads, None), strict=True)
+        names = [name for stretch, head in parts for name in (*stretch, head) if name is not None]
+        return dict(zip(names, accumulate(amounts[name] for name in names), strict=True))
 
     def cache_penalty(
         self, weights_mb: Mapping[str, float], ms_per_component: float, ms_per_mb: float

@@ -16,6 +16,7 @@ class GraphCost:
         plain_call_ms: latency of a call without bound buffers, as `InferenceSession.run` makes it; null for components,
             which the runtime calls with bound ones, and where the table has no figures of such calls.
         weight_mb: megabytes of weights, which graphs that run in turn evict from the caches.
+        reused_mb: those of kernels that use each weight more than four times.
     """
 
     name: str
@@ -28,6 +29,7 @@ class GraphCost:
     measured_share: float
     unknown_operators: tuple[str, ...]
     weight_mb: float = 0.0
+    reused_mb: float = 0.0
     plain_call_ms: float | None = None
 
     @property

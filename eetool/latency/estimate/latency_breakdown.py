@@ -49,7 +49,7 @@ class LatencyBreakdown:
 
     Attributes:
         kernels: kernels that run, weighted with how often they do.
-        other_ms: calls, gates and caches.
+        other_ms: calls, gates, and weights that the caches do not hold.
         other_deviation_ms: standard deviation of `other_ms`, and of the mean over a finite number of inputs.
     """
 
@@ -65,7 +65,9 @@ class LatencyBreakdown:
 
 def graph_breakdown(kernels: Sequence[Kernel], predictor: Predictor) -> LatencyBreakdown:
     """Return the breakdown of one graph that runs alone."""
-    return LatencyBreakdown(_shares([(kernels, 1.0)], predictor), predictor.kernel_costs.composition.dispatch_ms, 0.0)
+    composition = predictor.kernel_costs.composition
+    other_ms = composition.dispatch_ms + composition.streaming_ms(kernels)
+    return LatencyBreakdown(_shares([(kernels, 1.0)], predictor), other_ms, 0.0)
 
 
 def point_breakdown(

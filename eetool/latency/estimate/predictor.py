@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.latency.build.cache_penalty import weight_mb
 from eetool.latency.build.plain_calls import plain_call_ms
 from eetool.latency.estimate.cascade_cost import CascadeLayout
 from eetool.latency.estimate.cascade_price import LATENCY, MACS, CascadePrice, price_cascade
@@ -19,6 +18,7 @@ from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.table.hw_profile import HwProfile
 from eetool.latency.table.intervals import CONFIDENCE, deviation_of_sum, latency_interval
 from eetool.latency.table.kernel_costs import KernelCosts
+from eetool.latency.table.weight_streaming import reused_mb, weight_mb
 from eetool.metrics import Thresholds
 
 SCHEMA = "predict/2"
@@ -137,6 +137,7 @@ class Predictor:
         composition = self.kernel_costs.composition
         priced = [self.kernel_costs.latency(kernel) for kernel in kernels]
         total = composition.dispatch_ms + sum(p.value + composition.step_ms for p in priced)
+        total += composition.streaming_ms(kernels)
         common = total * float(np.hypot(composition.network_error, composition.speed_error or 0.0))
         deviation = deviation_of_sum([p.value * p.deviation for p in priced], common)
         measured = sum(p.value + composition.step_ms for p in priced if p.measured)
@@ -151,6 +152,7 @@ class Predictor:
             measured_share=measured / total if total > 0 else 0.0,
             unknown_operators=tuple(unknown_operators(list(kernels))),
             weight_mb=weight_mb(kernels),
+            reused_mb=reused_mb(kernels),
             plain_call_ms=None if io_mb is None else plain_call_ms(composition, total, io_mb),
         )
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from eetool.latency.probes.heavy_networks import HEAVY, SHALLOW, draw_heavy_network
 from eetool.latency.probes.image_networks import FAMILIES, draw_image_network
 from eetool.latency.probes.large_networks import LARGE_FAMILIES, draw_large_network
 from eetool.latency.probes.onnx_builder import INPUT, OnnxBuilder, to_model
 from eetool.latency.probes.transformer_networks import draw_transformer
 
 TOKENS = "tokens"
-# One network in eight is a transformer: transformers have fewer distinct kernels.
-_ORDER = (*FAMILIES, "mixed", TOKENS, *LARGE_FAMILIES)
+_ORDER = (*FAMILIES, "mixed", TOKENS, *LARGE_FAMILIES, HEAVY)
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,16 @@ class ProbeNetwork:
         """Return its operators and weights."""
         if self.family == TOKENS:
             return draw_transformer(self.seed)
+        if self.family in (HEAVY, SHALLOW):
+            return draw_heavy_network(self.seed, shallow=self.family == SHALLOW)
         if self.family in LARGE_FAMILIES:
             return draw_large_network(self.seed, self.family)
         return draw_image_network(self.seed, self.family)
+
+    @property
+    def twin(self) -> "ProbeNetwork | None":
+        """Shallow twin of a heavy network, which is measured with it; None for others."""
+        return ProbeNetwork(SHALLOW, self.seed) if self.family == HEAVY else None
 
     @property
     def fingerprint(self) -> str:
@@ -60,4 +67,4 @@ def probe_networks(first_seed: int = 0) -> Iterator[ProbeNetwork]:
 def parse_name(name: str) -> ProbeNetwork | None:
     """Return the network with this name; None for other names."""
     family, _, seed = name.rpartition("-")
-    return ProbeNetwork(family, int(seed)) if family in _ORDER and seed.isdecimal() else None
+    return ProbeNetwork(family, int(seed)) if family in (*_ORDER, SHALLOW) and seed.isdecimal() else None

@@ -6,10 +6,12 @@ Entries and regressions give the latency of a kernel. A composition gives the ot
 one backend, one precision and one thread count, and names the source of its figures.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from eetool.errors import UsageError
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel, work
+from eetool.latency.table.weight_streaming import WeightStreaming, reused_mb, weight_mb
 
 MEASURED, FITTED = "measured", "fitted"
 KINDS = (MEASURED, FITTED)
@@ -161,6 +163,7 @@ class Composition:
         plain_ms_per_mb: the same per megabyte of inputs and outputs.
         speed_error: relative standard deviation of the speed of the device now, where a check found it uncertain; it
             is common to all networks, so ratios do not have it.
+        streaming: cost of weights that caches do not hold from one call to the next; absent where it was not measured.
     """
 
     precision: str
@@ -186,6 +189,13 @@ class Composition:
     plain_ms: float | None = None
     plain_ms_per_mb: float | None = None
     speed_error: float | None = None
+    streaming: WeightStreaming | None = None
+
+    def streaming_ms(self, kernels: Sequence[Kernel]) -> float:
+        """Return the cost of weights of a graph of these kernels that do not stay in the caches."""
+        if self.streaming is None:
+            return 0.0
+        return self.streaming.ms(reused_mb(kernels), len(kernels), weight_mb(kernels))
 
     @property
     def network_error(self) -> float:

@@ -95,6 +95,9 @@ def _check_composition(c: Composition, at: str, sources: frozenset[str]) -> None
     optional = (c.turn_ms, c.turn_ms_per_mb, c.component_ms, c.component_error_ms, c.turn_error_ms_per_mb)
     present = (c.family_error, c.plain_ms, c.plain_ms_per_mb, c.speed_error)
     figures = (c.dispatch_ms, c.step_ms, c.call_ms, c.runtime_ms, *(figure or 0.0 for figure in (*optional, *present)))
+    if c.streaming is not None:
+        figures = (*figures, c.streaming.ms_per_mb, c.streaming.ms_per_kernel)
+        require(c.streaming.resident_mb > 0, f"{at}.streaming.resident_mb: must be above 0")
     for figure in (*figures, c.cv_error, float(c.n), c.dispatch_mj or 0.0, c.ratio_error or 0.0):
         _check_figure(figure, at)
     if c.cascade_source is not None:

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from eetool.latency.build.cache_penalty import fit_cache_penalty, weight_mb
+from eetool.latency.build.cache_penalty import fit_cache_penalty
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
+from eetool.latency.table.weight_streaming import weight_mb
 from tests.helpers.probe_times import NETS, probe, times
 
 TURN_MS, PER_MB = 0.006, 0.03

@@ -13,6 +13,7 @@ from eetool.latency.estimate.prediction_target import open_target, target_of_var
 from eetool.latency.estimate.predictor import Predictor, predict
 from eetool.latency.table.hw_profile import HwProfile, profile_document
 from eetool.latency.table.table import KernelEnergy
+from eetool.latency.table.weight_streaming import WeightStreaming
 from eetool.model.checkpoint import load_checkpoint
 from eetool.records import canonical
 from eetool.search.evaluation.cost_estimation import CostEstimator
@@ -87,6 +88,24 @@ def test_price_cascade_adds_runtime_dispatch_and_cache_penalty() -> None:
     assert price.costs[MACS] == CascadeCosts((float(small.macs), float(large.macs)), (0.0,))
     halves = [(g.interval_ms[1] - g.interval_ms[0]) / 2 for g in (small, large)]
     assert price.half_widths_ms.leaving((0.5,)).tolist() == pytest.approx([halves[0], sum(halves)])
+
+
+def test_price_cascade_streams_weights_by_all_that_ran_before() -> None:
+    streaming = WeightStreaming(resident_mb=0.5, ms_per_mb=0.1, ms_per_kernel=0.01)
+    composition = dataclasses.replace(COMPOSITION, turn_ms_per_mb=PER_MB_MS, streaming=streaming)
+    predictor = Predictor(profile(dataclasses.replace(table(), compositions=(composition,))), "onnxruntime", "fp32", 1)
+    plain = Predictor(profile(table()), "onnxruntime", "fp32", 1)
+    one = conv(128, 128)  # 0.59 MB
+    mb = 128 * 128 * 9 * 4 / 1e6
+    alone, without = (p.graph("g", [one]).latency_ms for p in (predictor, plain))
+    assert alone == pytest.approx(without + (mb / 0.5 - 1) * (0.1 * mb + 0.01))
+    graphs = {name: predictor.graph(name, [one]) for name in ("a", "b")}
+    costs = predictor.cascade(CascadeLayout((("a",), ("b",)), (None,)), graphs).costs[LATENCY]
+    first, both = costs.leaving((0.5,))
+    assert first == pytest.approx(composition.call_ms + composition.runtime_ms + alone)
+    # The second streams all of its weights, as both together are more than twice 0.5 MB; the first has 18 % of them.
+    penalty = PER_MB_MS * mb * (1 - streaming.share(mb))
+    assert both == pytest.approx(first + composition.runtime_ms + without + 0.1 * mb + 0.01 + penalty)
 
 
 def test_price_cascade_skipped_exit_has_no_share_of_the_penalty() -> None:
