@@ -5,10 +5,10 @@
     python benchmarks/latency/foreign.py my.json -o foreign.json --variant tflite/fp32 --hour morning
 
 The table is checked first (`eetool table check`), and every network is estimated with the table as it was built and
-as the check corrected it. Networks are measured in the protocol of probes, a few interleaved, twice some time apart.
-The smaller median counts, and the difference is the run-to-run spread that limits every estimate. Each group of
+as the check corrected it. Networks are measured in the protocol of probes, a few interleaved, in passes minutes apart.
+The median of the passes counts, and the difference is the run-to-run spread that limits every estimate. Each group of
 networks is written when it is measured, so an interrupted hour resumes where it was. `--cascades` adds two cascades at
-224 px against `eetool bench`. Figures over all hours are in `summary`.
+224 px against `eetool bench`. Figures over all hours are in `summary`, and `--tables` writes those of the page.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import numpy as np
 from foreign_cascades import CASCADES, compare_cascade
 from foreign_files import write_variant
 from foreign_networks import NETWORKS
+from foreign_tables import write_tables
 from scipy.stats import spearmanr
 from table import measure
 
@@ -60,6 +61,7 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="four small networks, two passes of ten runs: a trial, not a result"
     )
+    parser.add_argument("--tables", type=Path, help="data file of docs/results/foreign-networks.md, written as well")
     parser.add_argument("--cascades", action="store_true", help="cascades against `eetool bench`, not the networks")
     options = parser.parse_args()
     profile = read_profile(options.table)
@@ -71,6 +73,8 @@ def main() -> int:
         _add_hour(document, profile, options)
     document["summary"] = summaries(document["hours"])
     _write(options.output, document)
+    if options.tables is not None:
+        write_tables(document, options.tables)
     print(json.dumps({"summary": document["summary"], "cascades": document["cascades"]}, indent=2))
     return 0
 

@@ -33,10 +33,10 @@ def fit_weight_streaming(probes: Iterable[tuple[str, TimedKernels]]) -> WeightSt
     rows = _differences(probes)
     if len(rows) < _LEAST_PAIRS:
         return None
-    total_mb, own_mb, kernels, extra, whole = np.array(rows).T  # each (n,)
+    heavy_mb, shallow_mb, own_mb, kernels, extra, whole = np.array(rows).T  # each (n,)
     fits = []
     for resident_mb in _RESIDENT_MB:
-        share = np.clip(total_mb / resident_mb - 1, 0, 1)
+        share = np.clip(heavy_mb / resident_mb - 1, 0, 1) - np.clip(shallow_mb / resident_mb - 1, 0, 1)
         terms = np.stack((share * own_mb, share * kernels), axis=1) / whole[:, None]  # (n, 2)
         costs = robust_nnls(terms, extra / whole, _DELTA)
         errors = np.abs(terms @ costs - extra / whole)
@@ -48,8 +48,12 @@ def fit_weight_streaming(probes: Iterable[tuple[str, TimedKernels]]) -> WeightSt
     return WeightStreaming(round(resident_mb, 2), round(float(costs[0]), 7), round(float(costs[1]), 7))
 
 
-def _differences(probes: Iterable[tuple[str, TimedKernels]]) -> list[tuple[float, float, float, float, float]]:
-    """Return rows (total MB, MB, kernels, additional ms, ms), one per pair, of the kernels that both networks have."""
+def _differences(probes: Iterable[tuple[str, TimedKernels]]) -> list[tuple[float, ...]]:
+    """Return a row for each pair of networks.
+
+    Columns: megabytes of weights of the heavy and of the shallow one; of the kernels that both have the megabytes, the
+    number, the additional milliseconds in the heavy one, and all milliseconds there.
+    """
     by_family: dict[str, dict[int, TimedKernels]] = {HEAVY: {}, SHALLOW: {}}
     for name, timed in probes:
         net = parse_name(name)
@@ -57,13 +61,14 @@ def _differences(probes: Iterable[tuple[str, TimedKernels]]) -> list[tuple[float
             by_family[net.family][net.seed] = timed
     rows = []
     for seed, heavy in by_family[HEAVY].items():
-        known = _mean_ms(by_family[SHALLOW].get(seed, ()))
+        shallow = by_family[SHALLOW].get(seed, ())
+        known = _mean_ms(shallow)
         both = [(kernel, ms) for kernel, ms in heavy if kernel.key in known]
         if both:
             whole_ms = sum(ms for _, ms in both)
             extra_ms = whole_ms - sum(known[kernel.key] for kernel, _ in both)
-            total_mb = weight_mb([kernel for kernel, _ in heavy])
-            rows.append((total_mb, reused_mb([kernel for kernel, _ in both]), float(len(both)), extra_ms, whole_ms))
+            totals_mb = (weight_mb([kernel for kernel, _ in net]) for net in (heavy, shallow))
+            rows.append((*totals_mb, reused_mb([kernel for kernel, _ in both]), float(len(both)), extra_ms, whole_ms))
     return rows
 
 

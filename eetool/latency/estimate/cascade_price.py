@@ -51,20 +51,17 @@ def price_cascade(layout: CascadeLayout, graphs: Mapping[str, GraphCost], compos
     """Add up a cascade: the only place where components, gates, dispatch and cache penalty become one cost.
 
     Every component costs its graph and `runtime_ms`, which is the runtime's step and gate. Every call costs `call_ms`.
-    A graph after the first is dispatched for `component_ms`. Weights that do not stay in the caches cost a component
-    what they cost a network of it and all before it; the others have the cache penalty of docs/decisions/0023. The
-    uncertainty of these figures, which all components share, adds to that of the graphs.
+    A graph after the first is dispatched for `component_ms`. Components that run in turn have the cache penalty of
+    docs/decisions/0023, and weights that no cache holds cost a component what they cost a network of it and all before
+    it (0068). The uncertainty of these figures, which all components share, adds to that of the graphs.
     """
     more_ms = composition.component_dispatch_ms - composition.dispatch_ms
     step_ms = composition.runtime_ms + more_ms
     streaming = composition.streaming
-    so_far_mb = layout.running_sums({name: graph.weight_mb for name, graph in graphs.items()})
+    weights_mb = {name: graph.weight_mb for name, graph in graphs.items()}
+    so_far_mb = layout.running_sums(weights_mb)
     more_ms_of = {name: _more_streaming_ms(graph, so_far_mb[name], streaming) for name, graph in graphs.items()}
     latency = layout.arrange({name: graph.latency_ms + step_ms + more_ms_of[name] for name, graph in graphs.items()})
-    weights_mb = {
-        name: graph.weight_mb * (1.0 if streaming is None else 1 - streaming.share(so_far_mb[name]))
-        for name, graph in graphs.items()
-    }
     penalty = layout.cache_penalty(weights_mb, composition.turn_ms or 0.0, composition.turn_ms_per_mb or 0.0)
     costs = {
         MACS: layout.arrange({name: float(graph.macs) for name, graph in graphs.items()}),

@@ -30,7 +30,7 @@ def test_heavy_networks_hold_many_weights_and_their_twins_the_same_kernels() -> 
         assert 5.5 <= weight_mb(of_heavy) <= 60
         assert heavy.build().macs <= 7 * MAX_MACS
         shared = {kernel.key for kernel in of_twin}
-        assert np.mean([kernel.key in shared for kernel in of_heavy]) > 0.8
+        assert np.mean([kernel.key in shared for kernel in of_heavy]) > 0.5
         assert len(of_twin) < len(of_heavy)
 
 

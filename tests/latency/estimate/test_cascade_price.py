@@ -104,8 +104,8 @@ def test_price_cascade_streams_weights_by_all_that_ran_before() -> None:
     first, both = costs.leaving((0.5,))
     assert first == pytest.approx(composition.call_ms + composition.runtime_ms + alone)
     # The second streams all of its weights, as both together are more than twice 0.5 MB; the first has 18 % of them.
-    penalty = PER_MB_MS * mb * (1 - streaming.share(mb))
-    assert both == pytest.approx(first + composition.runtime_ms + without + 0.1 * mb + 0.01 + penalty)
+    streamed = 0.1 * mb + 0.01
+    assert both == pytest.approx(first + composition.runtime_ms + without + streamed + 2 * PER_MB_MS * mb)
 
 
 def test_price_cascade_skipped_exit_has_no_share_of_the_penalty() -> None:
