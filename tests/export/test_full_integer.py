@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from eetool.bench.accuracy_benchmark import bench_accuracy
 from eetool.cli.bench_output import accuracy_bench_text
 from eetool.data.source import Source
-from eetool.errors import ArtefactError, UsageError
+from eetool.errors import UsageError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.litert_difference import compare_with_litert
-from eetool.export.trial_export import trial_export
 from eetool.graphs.tflite_graph import read_tflite
 from eetool.graphs.tflm_operators import OPERATORS, float_operators
-from eetool.model.checkpoint import Checkpoint, load_checkpoint
+from eetool.model.checkpoint import load_checkpoint
 from eetool.model.gate_scores import ENTROPY
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.tflite_signature import read_signature
@@ -140,37 +138,3 @@ def test_export_other_gate_score_raises_usage_error(tuned: Path, tmp_path: Path)
     with pytest.raises(UsageError, match="this model uses the gate score 'entropy'"):
         export_bundle(other, tmp_path / "model.eebundle", ExportOptions((VARIANT,)))
     assert list(tmp_path.iterdir()) == []
-
-
-class Gelu(torch.nn.Module):
-    """A network with an operator that TFLM lacks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = torch.nn.Linear(64, 8)
-        self.activation = torch.nn.GELU()
-        self.last = torch.nn.Linear(8, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.last(self.activation(self.first(x.flatten(1))))
-        return logits
-
-
-def make_gelu() -> torch.nn.Module:
-    return Gelu()
-
-
-@pytest.fixture(scope="module")
-def with_gelu() -> Checkpoint:
-    from eetool.train.exit_plan import ExitPlan
-    from eetool.train.pipeline import attach_exits
-
-    name = f"{__name__}:make_gelu"
-    return attach_exits(name, (1, 1, 8, 8), 10, ExitPlan(1, taps=("activation",)), seed=0)
-
-
-def test_trial_export_names_operator_module_and_alternative(with_gelu: Checkpoint) -> None:
-    place = r"gelu in activation \(GELU\), test_full_integer\.py:\d+"
-    message = place + r": .*TFLM has no operator \w+; use ReLU6 or Hardswish"
-    with pytest.raises(ArtefactError, match=message):
-        trial_export(with_gelu, ["tflm"], "")

@@ -48,3 +48,24 @@ class OwnExits(Small):
 def wide() -> nn.Module:
     """Return a network of another width."""
     return Sized(6)
+
+
+class WithGelu(nn.Module):
+    """Network of images of any size with an operator that microcontrollers lack."""
+
+    approximate = "none"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3)
+        self.activation = nn.GELU(self.approximate)
+        self.last = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.activation(self.first(x)).mean((2, 3)))
+
+
+class WithTanhGelu(WithGelu):
+    """The same with the approximation by tanh."""
+
+    approximate = "tanh"

@@ -10,7 +10,7 @@ import pytest
 from eetool.microcontroller.arena_measurement import ArenaNeed
 from eetool.microcontroller.cascade import DeviceCascade, read_cascade
 from eetool.microcontroller.footprint import footprint, graph_memory
-from eetool.microcontroller.memory_plan import plan_memory
+from eetool.microcontroller.memory_plan import aligned, plan_memory
 from eetool.microcontroller.source_files import write_source
 from eetool_runtime import open_bundle
 from tests.helpers.device_code import SHIM, DeviceCode, compile_objects, expected_answer, missing_compiler, run
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(missing_compiler() is not None, reason=str(missi
 
 FULL, BALANCED, EAGER = range(3)
 NEED = ArenaNeed(256, 1024)  # of the stand-in
+INSIDE = 64  # bytes that its graphs need beside their ends
 NO_HEAP = {"memmove", "expf", "floorf", "fmaxf", "fminf", "memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
 
 
@@ -29,6 +30,11 @@ def prepared(folder: Path, skips: bool) -> tuple[DeviceCascade, Path]:
     memory = footprint(plan_memory(cascade), [graph_memory(c.graph, c.file, NEED) for c in cascade.components], 256)
     write_source(cascade, memory, "0" * 64, folder / "source")
     return cascade, folder / "source"
+
+
+def planned_bytes(cascade: DeviceCascade) -> list[int]:
+    """Return the memory in which the stand-in plans the tensors of every component."""
+    return [sum(aligned(p.size_bytes) for p in (*c.reads, *c.writes)) + INSIDE for c in cascade.components]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["chain", "skips"])
@@ -78,8 +84,8 @@ def test_device_code_tells_used_memory(compiled: tuple[DeviceCascade, DeviceCode
     cascade, code = compiled
     working, persistent = code.used()
     plan = plan_memory(cascade)
-    sizes = [sum(-(-p.size_bytes // 16) * 16 for p in (*c.reads, *c.writes)) for c in cascade.components]
-    assert working == max(size + waiting for size, waiting in zip(sizes, plan.waiting_bytes, strict=True))
+    own = planned_bytes(cascade)
+    assert working == max(size + waiting for size, waiting in zip(own, plan.waiting_bytes, strict=True))
     assert 4 * 512 <= persistent <= 4 * NEED.persistent_bytes
 
 
@@ -96,6 +102,18 @@ def test_device_code_small_arena_is_an_error(tmp_path: Path, flag: str) -> None:
     code = DeviceCode(source, "tiny_mcu", cascade, tmp_path, [flag])
     assert code.init() == 1  # TINY_MCU_ERROR_MEMORY
     assert code.select(FULL) != 0
+
+
+def test_device_code_tensor_that_waits_beside_a_component_needs_room(tmp_path: Path) -> None:
+    cascade, source = prepared(tmp_path, True)
+    waiting = plan_memory(cascade).waiting_bytes
+    least = max(own + beside for own, beside in zip(planned_bytes(cascade), waiting, strict=True))
+    assert max(planned_bytes(cascade)) < least  # every component alone would fit into less
+    for working, status in ((least, 0), (least - 16, 1)):
+        folder = tmp_path / str(working)
+        folder.mkdir()
+        code = DeviceCode(source, "tiny_mcu", cascade, folder, [f"-DTINY_MCU_WORKING_BYTES={working}"])
+        assert code.init() == status
 
 
 def test_device_code_uses_no_heap(tmp_path: Path) -> None:
