@@ -97,7 +97,17 @@ class Program:
     def _compile(self, source: Path, target: str, defined: Sequence[str], flags: Sequence[str] = ()) -> None:
         includes = [word for path in self._settings.include for word in ("-isystem", path)]
         includes += ["-I", str(self._folder / "source/src")]
-        run(self._settings.compiler, *FLAGS, *flags, *defined, *includes, "-c", str(source), "-o", str(self._folder / target))
+        run(
+            self._settings.compiler,
+            *FLAGS,
+            *flags,
+            *defined,
+            *includes,
+            "-c",
+            str(source),
+            "-o",
+            str(self._folder / target),
+        )
 
 
 def compare(

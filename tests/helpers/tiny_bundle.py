@@ -137,7 +137,7 @@ def write_tiny_bundle(
 
 
 def write_bundle_with_other_format(folder: Path, variant: str, last: bool = False) -> Path:
-    """Write the tiny bundle with its graphs once more, as a variant of another format, first or last; return its path."""
+    """Write the tiny bundle with its graphs once more, as a variant of another format, and return its path."""
     suffix = variant.partition("/")[0]
 
     def add(document: dict[str, Any]) -> None:

@@ -86,7 +86,7 @@ def test_bundle_for_microcontrollers_alone_is_read_and_then_refused(
 def test_variant_for_microcontrollers_does_not_hide_what_another_lacks(tmp_path: Path, native: Library) -> None:
     for last in (False, True):
         path = write_bundle_with_other_format(tmp_path / str(last), "tflm/int8", last)
-        with pytest.raises(BackendError, match="cannot be loaded: /no/lib.so"):
+        with pytest.raises(BackendError, match=r"cannot be loaded: /no/lib\.so"):
             native.load(path, engine=Path("/no/lib.so"))
 
 
