@@ -1,7 +1,7 @@
 """C++ source of a cascade for TensorFlow Lite Micro, as a library folder for CMake, Arduino and PlatformIO."""
 
 import importlib.resources
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -184,7 +184,14 @@ def _sizes(cascade: DeviceCascade, footprint: Footprint, plan: MemoryPlan, name:
         "working_bytes": str(footprint.working_bytes),
         "persistent_bytes": str(footprint.persistent_bytes),
         "arena_bytes": str(footprint.arena_bytes),
+        "component_memory": "\n".join(_component_memory(cascade, footprint)),
     }
+
+
+def _component_memory(cascade: DeviceCascade, footprint: Footprint) -> Iterator[str]:
+    """Yield a row of the README for every component."""
+    for c, graph, waiting in zip(cascade.components, footprint.graphs, footprint.waiting_bytes, strict=True):
+        yield f"| {c.name} | {graph.graph_bytes} | {graph.working_bytes + waiting} | {graph.persistent_bytes} |"
 
 
 def _lines(rows: Iterable[str], indent: int) -> str:
