@@ -4,9 +4,9 @@
 
 Three small networks: handwritten digits (resnet8), spoken digits (TC-ResNet8 on log-mel features, --speech)
 and photographs (resnet8 on some images of CIFAR-10, --cifar: the folder of the archive). Each is trained, tuned and
-exported once, into DIR; a part that is there is not made again. Every variant of a bundle answers the same test inputs.
-Prints one JSON document, also written to DIR/results.json. It has no times: those of tflite_micro here are not a
-device's.
+exported once, into DIR; a part that is there is not made again. Every variant of a bundle answers the same test inputs,
+and so does a second bundle whose exits are joined with their segments. Prints one JSON document, also written to
+DIR/results.json. It has no times: those of tflite_micro here are not a device's.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,19 +79,15 @@ def main() -> None:
 
 def run_part(name: str, folder: Path, raw: Path) -> dict[str, Any]:
     """Return the figures of one part, from its file where they are there."""
-    done, part = folder / "figures.json", PARTS[name]
-    if done.exists():
-        figures: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        return figures
+    part = PARTS[name]
     folder.mkdir(parents=True, exist_ok=True)
     if name == "spoken_digits":
         save_speech(raw, folder / "speech.npz")
     elif name == "cifar10":
         save_cifar(raw, folder / "cifar.npz")
-    bundle = make_bundle(folder, part)
-    figures = measure(bundle, load_source(_absolute(part.data, folder)))
-    done.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return figures
+    source = load_source(_absolute(part.data, folder))
+    figures = _kept(folder / "figures.json", lambda: measure(make_bundle(folder, part), source))
+    return {**figures, "joined": _kept(folder / "joined.json", lambda: measure(make_joined(folder, part), source))}
 
 
 def make_bundle(folder: Path, part: Part) -> Bundle:
@@ -110,18 +107,27 @@ def make_bundle(folder: Path, part: Part) -> Bundle:
     return open_bundle(bundle)
 
 
+def make_joined(folder: Path, part: Part) -> Bundle:
+    """Export the tuned model once more, for microcontrollers alone, with exits joined with their segments."""
+    bundle = folder / "joined.eebundle"
+    if not bundle.exists():
+        options = ("--target", "mcu", "--merge", "all", "--calibration-data", part.data)
+        _eetool(folder, "export", "tuned.pt", *options, "-o", bundle.name)
+    return open_bundle(bundle)
+
+
 def measure(bundle: Bundle, source: Source) -> dict[str, Any]:
     """Return accuracies, exit shares and sizes of every variant on the test split."""
     manifest = bundle.manifest
     indices = split_source(source)[TEST][:TESTED]
     labels = source.labels[indices]
     inputs = [inputs_by_name(source.inputs[np.array([i])], manifest.inputs) for i in indices]
-    answers = {name: predict_exits(load_to_judge(bundle, variant=name), inputs) for name in VARIANTS}
+    answers = {name: predict_exits(load_to_judge(bundle, variant=name), inputs) for name in manifest.variants}
     micro = answers[MICRO]
     return {
         "n": len(labels),
         "components": component_figures(bundle),
-        "variants": {name: variant_figures(bundle, name, answers[name], labels, micro) for name in VARIANTS},
+        "variants": {name: variant_figures(bundle, name, answers[name], labels, micro) for name in manifest.variants},
     }
 
 
@@ -186,6 +192,14 @@ def save_cifar(folder: Path, target: Path) -> None:
     rows, tested = np.arange(CIFAR_TRAINING), np.arange(at, at + CIFAR_TEST)
     arrays = {"images": source.inputs[rows], "labels": source.labels[rows]}
     _save(target, {**arrays, "test_images": source.inputs[tested], "test_labels": source.labels[tested]})
+
+
+def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return figures from their file, which is written where it is not there."""
+    if not path.exists():
+        path.write_text(json.dumps(make(), indent=2) + "\n", encoding="utf-8")
+    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return figures
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:

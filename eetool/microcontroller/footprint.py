@@ -39,7 +39,7 @@ class Footprint:
         waiting_bytes: memory that each component leaves alone, because tensors wait there.
         measured_working_bytes: shared by all components, with reference kernels.
         working_bytes: the same with room for the scratch buffers of CMSIS-NN.
-        allocator_bytes: records of one allocator; components that leave the same memory alone share one.
+        allocator_bytes: records of the allocator, which all components share.
     """
 
     graphs: tuple[GraphMemory, ...]
@@ -56,8 +56,7 @@ class Footprint:
     @property
     def persistent_bytes(self) -> int:
         """Memory for the records of all interpreters."""
-        allocators = len(set(self.waiting_bytes)) * self.allocator_bytes
-        return sum(graph.persistent_bytes for graph in self.graphs) + allocators
+        return sum(graph.persistent_bytes for graph in self.graphs) + self.allocator_bytes
 
     @property
     def arena_bytes(self) -> int:
@@ -114,7 +113,7 @@ def footprint(plan: MemoryPlan, graphs: Sequence[GraphMemory], allocator_bytes: 
     reserved = [graph.working_bytes for graph in graphs]
     return Footprint(
         tuple(graphs),
-        plan.rounded_waiting(reserved),
+        plan.waiting_bytes,
         plan.working_bytes([graph.measured_working_bytes for graph in graphs]),
         plan.working_bytes(reserved),
         allocator_bytes,

@@ -69,15 +69,6 @@ class MemoryPlan:
         """Return the number of a tensor; None where it does not wait."""
         return next((i for i, tensor in enumerate(self.tensors) if tensor.name == name), None)
 
-    def rounded_waiting(self, component_bytes: Sequence[int]) -> tuple[int, ...]:
-        """Return `waiting_bytes` with few different sizes, since each costs an allocator.
-
-        Where there is room, a component beside which anything waits leaves as much alone as the one with most.
-        """
-        working, most = self.working_bytes(component_bytes), max(self.waiting_bytes)
-        pairs = zip(component_bytes, self.waiting_bytes, strict=True)
-        return tuple(most if waiting and own + most <= working else waiting for own, waiting in pairs)
-
     def working_bytes(self, component_bytes: Sequence[int]) -> int:
         """Return the size of the memory in which every component runs beside the tensors that wait.
 

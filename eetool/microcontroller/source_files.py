@@ -1,7 +1,7 @@
 """C++ source of a cascade for TensorFlow Lite Micro, as a library folder for CMake, Arduino and PlatformIO."""
 
 import importlib.resources
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -136,7 +136,7 @@ def _values(cascade: DeviceCascade, footprint: Footprint, name: str) -> dict[str
         "labels": _lines((quoted(label) for label in cascade.labels), 2),
         "graphs": "\n".join(graph_arrays(cascade)),
         "exits_table": exit_rows(cascade),
-        "component_rows": _lines(component_rows(cascade, footprint.waiting_bytes), 4),
+        "component_rows": _lines(component_rows(cascade, plan.waiting_bytes), 4),
         "tensor_rows": _lines(tensor_rows(plan), 4),
         "move_rows": _lines(move_rows(plan), 4),
         "input_rows": _lines(input_rows(cascade, plan), 4),
@@ -178,13 +178,20 @@ def _sizes(cascade: DeviceCascade, footprint: Footprint, plan: MemoryPlan, name:
         "tensors": str(max(len(plan.tensors), 1)),
         "moves": str(max(len(plan.moves), 1)),
         "most_waiting_bytes": str(plan.most_waiting_bytes),
-        "waiting_sizes": ", ".join(map(str, sorted(set(footprint.waiting_bytes)))),
+        "waiting_sizes": ", ".join(map(str, sorted(set(plan.waiting_bytes), reverse=True))),
         "model_bytes": str(footprint.graph_bytes),
         "measured_working": str(footprint.measured_working_bytes),
         "working_bytes": str(footprint.working_bytes),
         "persistent_bytes": str(footprint.persistent_bytes),
         "arena_bytes": str(footprint.arena_bytes),
+        "component_memory": "\n".join(_component_memory(cascade, footprint)),
     }
+
+
+def _component_memory(cascade: DeviceCascade, footprint: Footprint) -> Iterator[str]:
+    """Yield a row of the README for every component."""
+    for c, graph, waiting in zip(cascade.components, footprint.graphs, footprint.waiting_bytes, strict=True):
+        yield f"| {c.name} | {graph.graph_bytes} | {graph.working_bytes + waiting} | {graph.persistent_bytes} |"
 
 
 def _lines(rows: Iterable[str], indent: int) -> str:

@@ -12,14 +12,16 @@ import torch
 
 from eetool.bench.accuracy_benchmark import bench_accuracy
 from eetool.cli.bench_output import accuracy_bench_text
+from eetool.data.contents import source_contents
+from eetool.data.registry import load_source
 from eetool.data.source import Source
-from eetool.errors import ArtefactError, UsageError
+from eetool.data.splits import split_record, split_source
+from eetool.errors import UsageError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.litert_difference import compare_with_litert
-from eetool.export.trial_export import trial_export
 from eetool.graphs.tflite_graph import read_tflite
 from eetool.graphs.tflm_operators import OPERATORS, float_operators
-from eetool.model.checkpoint import Checkpoint, load_checkpoint
+from eetool.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eetool.model.gate_scores import ENTROPY
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.tflite_signature import read_signature
@@ -34,13 +36,30 @@ Cli = Callable[..., Any]  # see tests/conftest.py
 
 
 @pytest.fixture(scope="module")
-def micro(tuned: Path, once: Callable[..., Path], cli: Cli) -> Bundle:
-    """Return the read-only bundle of the tuned model for microcontrollers."""
+def model(tuned: Path) -> Checkpoint:
+    """Return the tuned model."""
+    return load_checkpoint(tuned)
+
+
+@pytest.fixture(scope="module")
+def micro(model: Checkpoint, digits: Source, once: Callable[..., Path], cli: Cli) -> Bundle:
+    """Return the read-only bundle of the tuned model for microcontrollers, fitted on a third of the held-out digits.
+
+    tflite_micro has reference kernels: with all of them, half of the export's time would be theirs.
+    """
 
     def export(folder: Path) -> None:
-        output = cli("export", tuned, "--target", "mcu", "-o", folder / "model.eebundle", "--json")
+        np.savez(folder / "few.npz", images=digits.inputs[::3], labels=digits.labels[::3])
+        name = f"npz:{folder / 'few.npz'}"
+        few = load_source(name)
+        assert model.record.data is not None
+        data = replace(model.record.data, source=name, splits=split_record(split_source(few)))
+        record = replace(model.record, data=data, contents=source_contents(few))
+        save_checkpoint(folder / "model.pt", replace(model, record=record))
+        options = ("--target", "mcu", "--calibration-data", name)
+        output = cli("export", folder / "model.pt", *options, "-o", folder / "model.eebundle", "--json")
         assert output.code == 0, output
-        (folder / "export.json").write_text(output.stdout, encoding="utf-8")
+        assert "keep the policy" not in output.stderr
 
     return open_bundle(once("micro", export) / "model.eebundle")
 
@@ -92,17 +111,20 @@ def test_export_engines_differ_by_rounding_alone(micro: Bundle) -> None:
     assert difference.mean_steps < 0.5
 
 
-def test_export_answers_agree_with_the_model(micro: Bundle, bundle: Path, digits: Source) -> None:
-    model, floats = load(micro), load(bundle)
-    inputs = np.concatenate([model.preprocess(image.transpose(1, 2, 0)) for image in digits.inputs[:50]])
-    for (own, _), (exact, _) in zip(model.every_exit(inputs), floats.every_exit(inputs), strict=True):
-        assert (own.argmax(1) == exact.argmax(1)).mean() >= 0.9
+def test_export_answers_agree_with_the_model(micro: Bundle, model: Checkpoint, digits: Source) -> None:
+    loaded = load(micro)
+    inputs = np.concatenate([loaded.preprocess(image.transpose(1, 2, 0)) for image in digits.inputs[:50]])
+    with torch.no_grad():
+        expected = model.build().eval()(torch.from_numpy(inputs))
+    for (own, _), exact in zip(loaded.every_exit(inputs), expected, strict=True):
+        assert (own.argmax(1) == exact.numpy().argmax(1)).mean() >= 0.9
 
 
-def test_export_policy_is_fitted_on_the_answers_of_tflite_micro(micro: Bundle, bundle: Path) -> None:
-    own, exact = micro.variant(VARIANT), open_bundle(bundle).variant("onnx/fp32")
-    assert own.temperatures != exact.temperatures
-    assert set(own.operating_points) == set(exact.operating_points)
+def test_export_policy_is_fitted_on_the_answers_of_tflite_micro(micro: Bundle, model: Checkpoint) -> None:
+    own, policy = micro.variant(VARIANT), model.record.policy
+    assert policy is not None
+    assert own.temperatures != policy.temperatures
+    assert set(own.operating_points) == set(policy.operating_points)
     expected = own.operating_points["fast"].expected
     assert expected is not None
     assert 0 < expected.exit_shares[0] <= 1
@@ -132,45 +154,10 @@ def test_commands_that_time_refuse_the_variant(cli: Cli, micro: Bundle) -> None:
         assert (refused.code, said in refused.stderr) == (2, True), refused
 
 
-def test_export_other_gate_score_raises_usage_error(tuned: Path, tmp_path: Path) -> None:
-    checkpoint = load_checkpoint(tuned)
-    policy = checkpoint.record.policy
+def test_export_other_gate_score_raises_usage_error(model: Checkpoint, tmp_path: Path) -> None:
+    policy = model.record.policy
     assert policy is not None
-    other = checkpoint.with_policy(replace(policy, score=ENTROPY))
+    other = model.with_policy(replace(policy, score=ENTROPY))
     with pytest.raises(UsageError, match="this model uses the gate score 'entropy'"):
         export_bundle(other, tmp_path / "model.eebundle", ExportOptions((VARIANT,)))
     assert list(tmp_path.iterdir()) == []
-
-
-class Gelu(torch.nn.Module):
-    """A network with an operator that TFLM lacks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = torch.nn.Linear(64, 8)
-        self.activation = torch.nn.GELU()
-        self.last = torch.nn.Linear(8, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.last(self.activation(self.first(x.flatten(1))))
-        return logits
-
-
-def make_gelu() -> torch.nn.Module:
-    return Gelu()
-
-
-@pytest.fixture(scope="module")
-def with_gelu() -> Checkpoint:
-    from eetool.train.exit_plan import ExitPlan
-    from eetool.train.pipeline import attach_exits
-
-    name = f"{__name__}:make_gelu"
-    return attach_exits(name, (1, 1, 8, 8), 10, ExitPlan(1, taps=("activation",)), seed=0)
-
-
-def test_trial_export_names_operator_module_and_alternative(with_gelu: Checkpoint) -> None:
-    place = r"gelu in activation \(GELU\), test_full_integer\.py:\d+"
-    message = place + r": .*TFLM has no operator \w+; use ReLU6 or Hardswish"
-    with pytest.raises(ArtefactError, match=message):
-        trial_export(with_gelu, ["tflm"], "")

@@ -1,7 +1,7 @@
 """A bundle for microcontrollers of small int8 graphs, written operator by operator: no converter is needed.
 
 Two segments and two exits. With `skips`, the second segment also reads the model's input and a second output of the
-first one, so that several tensors wait between components.
+first one, so that several tensors wait between components. With `joined`, the first exit is in its segment's graph.
 """
 
 from __future__ import annotations
@@ -139,12 +139,17 @@ def _plain(name: str) -> str:
     return name.partition(":")[0]
 
 
-def make_graphs(skips: bool) -> dict[str, bytes]:
+def make_graphs(skips: bool, joined: bool = False) -> dict[str, bytes]:
     """Return the graphs of all components by name."""
     seg0, exit0, seg1, exit1 = (Int8Graph(seed) for seed in range(4))
     seg0.dense("input", "h0", relu=True)
     exit0.dense("h0", "exit0_logits")
     exit1.dense("h1", "exit1_logits")
+    if joined:
+        seg0.dense("h0", "exit0_logits")
+        seg1.dense("h0", "h1", relu=True)
+        first = seg0.pack(["input"], ["h0", "exit0_logits"])
+        return {"seg0": first, "seg1": seg1.pack(["h0"], ["h1"]), "exit1": exit1.pack(["h1"], ["exit1_logits"])}
     if not skips:
         seg1.dense("h0", "h1", relu=True)
         packed = (seg0.pack(["input"], ["h0"]), seg1.pack(["h0"], ["h1"]))
@@ -159,7 +164,7 @@ def make_graphs(skips: bool) -> dict[str, bytes]:
     return {"seg0": packed[0], "exit0": ends[0], "seg1": packed[1], "exit1": ends[1]}
 
 
-def write_int8_cascade(folder: Path, skips: bool = False, name: str = "tiny-mcu") -> Path:
+def write_int8_cascade(folder: Path, skips: bool = False, name: str = "tiny-mcu", joined: bool = False) -> Path:
     """Write `folder/NAME.eebundle` and return its path. Its thresholds were chosen, not fitted."""
     root = folder / f"{name}.eebundle"
     components = (
@@ -168,7 +173,10 @@ def write_int8_cascade(folder: Path, skips: bool = False, name: str = "tiny-mcu"
         Component("seg1", "segment", ("h0", "input", "g0") if skips else ("h0",), ("h1",), 1152, 1176),
         Component("exit1", "exit", ("h1", "exit1_temperature"), ("exit1_logits", "exit1_confidence"), 96, 100),
     )
-    graphs = make_graphs(skips)
+    if joined:
+        ends = (("input", "exit0_temperature"), ("h0", "exit0_logits", "exit0_confidence"))
+        components = (Component("seg0", "joined", *ends, 1152, 1204), *components[2:])
+    graphs = make_graphs(skips, joined)
     paths = {c.name: f"components/{c.name}/tflm-int8/model.tflm" for c in components}
     files = {paths[c]: graph for c, graph in graphs.items()}
     files["samples/inputs.npz"] = _npz({"input": np.zeros((1, SIZES["input"]), np.float32)})
@@ -181,8 +189,8 @@ def write_int8_cascade(folder: Path, skips: bool = False, name: str = "tiny-mcu"
         labels=LABELS,
         tensors=_tensors(components),
         exits=tuple(
-            Exit(tap, f"exit{i}", f"exit{i}_logits", f"exit{i}_confidence", f"exit{i}_temperature")
-            for i, tap in enumerate(("h0", None))
+            Exit(tap, owner, f"exit{i}_logits", f"exit{i}_confidence", f"exit{i}_temperature")
+            for i, (tap, owner) in enumerate((("h0", "seg0" if joined else "exit0"), (None, "exit1")))
         ),
         components=components,
         variants={

@@ -43,6 +43,7 @@ DIFFERENT: dict[str, tuple[str, ...]] = {
         r"test_(lazy_graph_bound_inputs|resident_bytes|open_graphs_small)_.*",
         r"test_stats_confidences_(after_skipped_gate|not_finite)_.*",
         r"test_call_(failing_engine|runs_needed|deadline_and_watchdog_any_wiring)_.*",
+        r"test_load_variant_for_microcontrollers_.*",
     ),
     "it replaces a part of the Python package while it runs; test_session.cpp has threads that call `use` meanwhile": (
         r"test_latency_estimator_uses_recorded_latencies_.*",

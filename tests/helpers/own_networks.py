@@ -48,3 +48,24 @@ class OwnExits(Small):
 def wide() -> nn.Module:
     """Return a network of another width."""
     return Sized(6)
+
+
+class WithGelu(nn.Module):
+    """Network with an operator that microcontrollers lack."""
+
+    approximate = "none"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(1024, 8)
+        self.activation = nn.GELU(self.approximate)
+        self.last = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.activation(self.first(x.flatten(1))))
+
+
+class WithTanhGelu(WithGelu):
+    """The same with the approximation by tanh."""
+
+    approximate = "tanh"

@@ -136,8 +136,8 @@ def write_tiny_bundle(
     return root
 
 
-def write_bundle_with_other_format(folder: Path, variant: str) -> Path:
-    """Write the tiny bundle with its graphs once more, first, as a variant of another format; return its path."""
+def write_bundle_with_other_format(folder: Path, variant: str, last: bool = False) -> Path:
+    """Write the tiny bundle with its graphs once more, as a variant of another format, and return its path."""
     suffix = variant.partition("/")[0]
 
     def add(document: dict[str, Any]) -> None:
@@ -147,7 +147,8 @@ def write_bundle_with_other_format(folder: Path, variant: str) -> Path:
             path = graph["path"].replace(".onnx", f".{suffix}")
             document["files"][path] = document["files"][graph["path"]]
             graph["path"] = path
-        document["variants"] = {variant: other, **document["variants"]}
+        known = document["variants"]
+        document["variants"] = {**known, variant: other} if last else {variant: other, **known}
 
     root = write_tiny_bundle(folder, edit=add)
     for model in root.rglob("components/**/*.onnx"):

@@ -10,7 +10,7 @@ import pytest
 from eetool.microcontroller.arena_measurement import ArenaNeed
 from eetool.microcontroller.cascade import DeviceCascade, read_cascade
 from eetool.microcontroller.footprint import footprint, graph_memory
-from eetool.microcontroller.memory_plan import plan_memory
+from eetool.microcontroller.memory_plan import aligned, plan_memory
 from eetool.microcontroller.source_files import write_source
 from eetool_runtime import open_bundle
 from tests.helpers.device_code import SHIM, DeviceCode, compile_objects, expected_answer, missing_compiler, run
@@ -21,22 +21,28 @@ pytestmark = pytest.mark.skipif(missing_compiler() is not None, reason=str(missi
 
 FULL, BALANCED, EAGER = range(3)
 NEED = ArenaNeed(256, 1024)  # of the stand-in
+INSIDE = 64  # bytes that its graphs need beside their ends
 NO_HEAP = {"memmove", "expf", "floorf", "fmaxf", "fminf", "memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
 
 
-def prepared(folder: Path, skips: bool) -> tuple[DeviceCascade, Path]:
-    cascade = read_cascade(open_bundle(write_int8_cascade(folder, skips)))
+def prepared(folder: Path, skips: bool, joined: bool = False) -> tuple[DeviceCascade, Path]:
+    cascade = read_cascade(open_bundle(write_int8_cascade(folder, skips, joined=joined)))
     memory = footprint(plan_memory(cascade), [graph_memory(c.graph, c.file, NEED) for c in cascade.components], 256)
     write_source(cascade, memory, "0" * 64, folder / "source")
     return cascade, folder / "source"
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["chain", "skips"])
+def planned_bytes(cascade: DeviceCascade) -> list[int]:
+    """Return the memory in which the stand-in plans the tensors of every component."""
+    return [sum(aligned(p.size_bytes) for p in (*c.reads, *c.writes)) + INSIDE for c in cascade.components]
+
+
+@pytest.fixture(scope="module", params=["chain", "skips", "joined"])
 def compiled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[DeviceCascade, DeviceCode]:
     folder = tmp_path_factory.mktemp("device")
-    cascade, source = prepared(folder, request.param)
+    cascade, source = prepared(folder, request.param == "skips", request.param == "joined")
     code = DeviceCode(source, "tiny_mcu", cascade, folder)
     assert code.init() == 0
     return cascade, code
@@ -56,13 +62,13 @@ def test_device_code_answers_as_litert(compiled: tuple[DeviceCascade, DeviceCode
 
 
 def test_device_code_skips_exits_whose_gate_cannot_fire(compiled: tuple[DeviceCascade, DeviceCode]) -> None:
-    _, code = compiled
+    cascade, code = compiled
     code.select(FULL)
     code.answer(np.zeros(SIZES["input"], np.float32))
     assert code.ran == ["seg0", "seg1", "exit1"]
     code.select(EAGER)
     code.answer(np.full(SIZES["input"], 6, np.float32))
-    assert code.ran[:2] == ["seg0", "exit0"]
+    assert code.ran[: len(cascade.components) - 2] == [c.name for c in cascade.components[:-2]]
 
 
 def test_device_code_quantises_as_the_runtime(compiled: tuple[DeviceCascade, DeviceCode]) -> None:
@@ -78,9 +84,10 @@ def test_device_code_tells_used_memory(compiled: tuple[DeviceCascade, DeviceCode
     cascade, code = compiled
     working, persistent = code.used()
     plan = plan_memory(cascade)
-    sizes = [sum(-(-p.size_bytes // 16) * 16 for p in (*c.reads, *c.writes)) for c in cascade.components]
-    assert working == max(size + waiting for size, waiting in zip(sizes, plan.waiting_bytes, strict=True))
-    assert 4 * 512 <= persistent <= 4 * NEED.persistent_bytes
+    own = planned_bytes(cascade)
+    assert working == max(size + waiting for size, waiting in zip(own, plan.waiting_bytes, strict=True))
+    count = len(cascade.components)
+    assert count * 512 <= persistent <= count * NEED.persistent_bytes
 
 
 def test_device_code_unknown_point_keeps_the_old_one(compiled: tuple[DeviceCascade, DeviceCode]) -> None:
@@ -96,6 +103,18 @@ def test_device_code_small_arena_is_an_error(tmp_path: Path, flag: str) -> None:
     code = DeviceCode(source, "tiny_mcu", cascade, tmp_path, [flag])
     assert code.init() == 1  # TINY_MCU_ERROR_MEMORY
     assert code.select(FULL) != 0
+
+
+def test_device_code_tensor_that_waits_beside_a_component_needs_room(tmp_path: Path) -> None:
+    cascade, source = prepared(tmp_path, True)
+    waiting = plan_memory(cascade).waiting_bytes
+    least = max(own + beside for own, beside in zip(planned_bytes(cascade), waiting, strict=True))
+    assert max(planned_bytes(cascade)) < least  # every component alone would fit into less
+    for working, status in ((least, 0), (least - 16, 1)):
+        folder = tmp_path / str(working)
+        folder.mkdir()
+        code = DeviceCode(source, "tiny_mcu", cascade, folder, [f"-DTINY_MCU_WORKING_BYTES={working}"])
+        assert code.init() == status
 
 
 def test_device_code_uses_no_heap(tmp_path: Path) -> None:

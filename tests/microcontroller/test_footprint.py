@@ -33,7 +33,7 @@ def test_footprint_counts_graphs_and_one_arena(cascade: DeviceCascade) -> None:
     assert own.measured_working_bytes == 4096  # of the last component, beside which nothing waits
     assert own.working_bytes == 4096 + own.graphs[3].working_bytes - own.graphs[3].measured_working_bytes
     sums = sum(graph.persistent_bytes - 2048 for graph in own.graphs)  # of fully connected layers
-    assert own.persistent_bytes == 4 * 2048 + sums + 2 * 400  # an allocator for the exit beside which h0 waits
+    assert own.persistent_bytes == 4 * 2048 + sums + 400  # one allocator
     assert own.arena_bytes == own.working_bytes + own.persistent_bytes
 
 

@@ -54,16 +54,6 @@ def test_plan_working_bytes_are_those_of_the_largest_component_with_what_waits()
     assert plan.working_bytes([16, 0, 16, 16]) == 112  # the boundary itself needs that much
 
 
-def test_plan_rounded_waiting_has_few_sizes_where_there_is_room() -> None:
-    chain = cascade(
-        {"x": 9}, (["x"], {"a": 64}), (["a"], {"l": 4}), (["a"], {"b": 32}), (["b"], {"m": 4}), (["b"], {"c": 4})
-    )
-    plan = plan_memory(chain)
-    assert plan.waiting_bytes == (0, 64, 0, 32, 0)
-    assert plan.rounded_waiting([500, 16, 500, 16, 16]) == (0, 64, 0, 64, 0)
-    assert plan.rounded_waiting([100, 16, 100, 80, 16]) == (0, 64, 0, 32, 0)
-
-
 def test_plan_single_component_has_nothing_that_waits() -> None:
     plan = plan_memory(cascade({"x": 5}, (["x"], {"logits": 2})))
     assert (plan.tensors, plan.moves, plan.waiting_bytes) == ((), (), (0,))
@@ -100,7 +90,7 @@ def test_plan_execution_reads_what_was_written(drawn: DeviceCascade, data: st.Da
     plan = plan_memory(drawn)
     own = [data.draw(st.integers(1, 50)) * 16 for _ in drawn.components]
     own = [max(size, _ends(c.reads), _ends(c.writes)) for size, c in zip(own, drawn.components, strict=True)]
-    working, waiting = plan.working_bytes(own), plan.rounded_waiting(own)
+    working, waiting = plan.working_bytes(own), plan.waiting_bytes
     memory: list[object] = [None] * working
     for tensor in plan.tensors:
         if tensor.made_by < 0:

@@ -40,6 +40,15 @@ def test_write_source_same_bundle_same_bytes(cascade: DeviceCascade, tmp_path: P
     assert not any(b"$" in data for name, data in contents(tmp_path / "a").items() if name != "CMakeLists.txt")
 
 
+def test_write_source_tells_the_memory_of_every_component(cascade: DeviceCascade, tmp_path: Path) -> None:
+    own = memory(cascade)
+    write_source(cascade, own, "0" * 64, tmp_path / "a")
+    readme = (tmp_path / "a/README.md").read_text()
+    for c, graph, waiting in zip(cascade.components, own.graphs, own.waiting_bytes, strict=True):
+        row = f"| {c.name} | {len(c.graph)} | {graph.working_bytes + waiting} | {graph.persistent_bytes} |"
+        assert row in readme.splitlines()
+
+
 def test_write_source_replaces_only_its_own_folder(cascade: DeviceCascade, tmp_path: Path) -> None:
     folder = tmp_path / "firmware"
     folder.mkdir()

@@ -1,5 +1,8 @@
 """Description of a native model, and inputs of texts: as in Python."""
 
+import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,12 @@ import pytest
 
 import eetool_runtime as ee
 from eetool_runtime.default_point import default_point_warning
-from eetool_runtime.errors import BundleError, InputError, UsageError
+from eetool_runtime.errors import BackendError, BundleError, InputError, UsageError
 from eetool_runtime.machine import board_name, cpu_name
+from tests.helpers.int8_cascade import write_int8_cascade
 from tests.helpers.native_build import onnxruntime_library
 from tests.helpers.native_runtime import Library, NativeModel
+from tests.helpers.tflm_bundle import write_tflm_bundle
 from tests.helpers.tiny_bundle import VARIANT, X, write_bundle_with_other_format, write_tiny_bundle
 
 
@@ -59,6 +64,52 @@ def test_variant_for_microcontrollers_is_skipped_and_is_refused_where_it_is_aske
     assert load(native, path).info["variant"] == VARIANT
     with pytest.raises(UsageError, match="no backend runs 'tflm' graphs"):
         load(native, path, variant="tflm/int8")
+    with pytest.raises(UsageError, match="no backend runs 'tflm' graphs"):
+        load(native, path, backend="tflm")
+
+
+@pytest.mark.parametrize("write", [write_tflm_bundle, partial(write_int8_cascade, skips=True)], ids=["int8", "skips"])
+def test_bundle_for_microcontrollers_alone_is_read_and_then_refused(
+    tmp_path: Path, native: Library, write: Callable[[Path], Path]
+) -> None:
+    pytest.importorskip("ai_edge_litert")  # with which the graphs are written
+    path = write(tmp_path)
+    for options in ({}, {"variant": "tflm/int8"}, {"backend": "tflm"}):
+        with pytest.raises(UsageError, match="no backend runs 'tflm' graphs") as refused:  # not BundleError
+            load(native, path, **options)
+        assert refused.value.hint == "Known formats: onnx, tflite."
+    with pytest.raises(UsageError, match="has no variant for backend 'onnx'") as refused:
+        load(native, path, backend="onnx")
+    assert refused.value.hint == "It has: tflm/int8."
+
+
+def test_variant_for_microcontrollers_does_not_hide_what_another_lacks(tmp_path: Path, native: Library) -> None:
+    for last in (False, True):
+        path = write_bundle_with_other_format(tmp_path / str(last), "tflm/int8", last)
+        with pytest.raises(BackendError, match=r"cannot be loaded: /no/lib\.so"):
+            native.load(path, engine=Path("/no/lib.so"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v["components"]["segment0"].update(path="samples/inputs.npz"), "is no tflm file"),
+        (lambda v: v["tensors"].update(exit0_logits={"dtype": "int8", "shape": ["batch", 3]}), "between components"),
+        (lambda v: v.update(batch=0), "batch: must be positive"),
+        (lambda v: v["components"].pop("exit1"), "must name every component"),
+    ],
+    ids=["suffix", "logits", "batch", "component"],
+)
+def test_variant_for_microcontrollers_with_faults_is_refused_by_both(
+    tmp_path: Path, native: Library, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    path = write_tflm_bundle(tmp_path)
+    document = json.loads((path / "manifest.json").read_text())
+    change(document["variants"]["tflm/int8"])
+    (path / "manifest.json").write_text(json.dumps(document))
+    for read in (ee.open_bundle, native.load):
+        with pytest.raises(BundleError, match=message):
+            read(path)
 
 
 def test_memory_is_that_of_python(tmp_path: Path, native: Library) -> None:

@@ -16,8 +16,9 @@ size_t ${name}_working_used, ${name}_persistent_used;
 
 namespace {
 
-constexpr ptrdiff_t kLeastRoom = 512;  // an allocator writes its own records before it checks for room
+constexpr size_t kLeastRoom = 512;  // an allocator writes its own records before it checks for room
 static_assert(${NAME}_WORKING_BYTES % 16 == 0 && ${NAME}_WORKING_BYTES >= kMostWaitingBytes, "see ${name}.h");
+static_assert(${NAME}_PERSISTENT_BYTES >= kLeastRoom, "see ${name}.h");
 
 // First the working memory, which components use in turn, then the records of all interpreters.
 alignas(16) int8_t arena[${NAME}_WORKING_BYTES + ${NAME}_PERSISTENT_BYTES];
@@ -67,11 +68,10 @@ ${name}_status ${name}_init(void) {
   Resolver *resolver = new (resolver_memory) Resolver();
   if (AddOperators(resolver) != kTfLiteOk) return ${NAME}_ERROR_MODEL;
   uint8_t *const working = reinterpret_cast<uint8_t *>(arena), *const records = working + ${NAME}_WORKING_BYTES;
-  uint8_t *end = working + sizeof arena;  // of the room for records that is left
-  for (const uint32_t waiting : kWaitingBytes) {  // one allocator for all components with the same room
-    if (end - records < kLeastRoom) return ${NAME}_ERROR_MEMORY;
-    const size_t room = ${NAME}_WORKING_BYTES - waiting;
-    MicroAllocator *allocator = MicroAllocator::Create(records, end - records, working, room);
+  MicroAllocator *allocator =
+      MicroAllocator::Create(records, ${NAME}_PERSISTENT_BYTES, working, ${NAME}_WORKING_BYTES);
+  // Those beside which most bytes wait come first: the allocator tells the most that any of them uses so far.
+  for (const uint32_t waiting : kWaitingBytes) {
     for (int i = 0; i < kComponentCount; ++i) {
       if (kComponents[i].waiting_bytes != waiting) continue;
       const tflite::Model *model = tflite::GetModel(kComponents[i].model);
@@ -79,12 +79,11 @@ ${name}_status ${name}_init(void) {
       if (interpreters[i]->AllocateTensors() != kTfLiteOk) return ${NAME}_ERROR_MEMORY;
       if (!HasExpectedSizes(i)) return ${NAME}_ERROR_MODEL;
     }
-    const size_t used = allocator->used_bytes();
-    uint8_t *next = static_cast<uint8_t *>(allocator->AllocatePersistentBuffer(0));
-    const size_t in_turn = used - (end - next) + waiting;
+    const uint8_t *last = static_cast<uint8_t *>(allocator->AllocatePersistentBuffer(0));
+    ${name}_persistent_used = static_cast<size_t>(working + sizeof arena - last);
+    const size_t in_turn = allocator->used_bytes() - ${name}_persistent_used + waiting;
     if (in_turn > ${name}_working_used) ${name}_working_used = in_turn;
-    ${name}_persistent_used += end - next;
-    end = next;
+    if (in_turn > ${NAME}_WORKING_BYTES) return ${NAME}_ERROR_MEMORY;
   }
   point = &kPoints[${NAME}_DEFAULT_POINT];
   return ${NAME}_OK;

@@ -55,7 +55,7 @@ constexpr unsigned kPointCount = $point_count;
 constexpr int kTensorCount = $tensors;
 constexpr int kMoveCount = $moves;
 constexpr uint32_t kMostWaitingBytes = $most_waiting_bytes;
-constexpr uint32_t kWaitingBytes[] = {$waiting_sizes};  // each once
+constexpr uint32_t kWaitingBytes[] = {$waiting_sizes};  // each once, the most first
 
 extern const Component kComponents[kComponentCount];
 extern const Tensor kTensors[kTensorCount];

@@ -42,8 +42,8 @@ std::pair<std::string, std::shared_ptr<Engine>> choose_variant(const Bundle& bun
     if (!options.format.empty() && options.format != format) continue;
     try {
       return {entry.first, engine_for(format, options.library)};
-    } catch (const Error& error) {
-      problem = error;
+    } catch (const Error& error) {  // the library that the preferred variant lacks is what the user can mend
+      if (problem.status() != Status::backend) problem = error;
     }
   }
   throw problem;

@@ -14,7 +14,7 @@ from .argument_checks import as_int, short_repr
 from .backends import PRIVATE, Arrays, Backend, BoundCall, ComponentInterface, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
 from .default_point import default_point_warning
-from .errors import BundleError, EarlyExitError, UsageError
+from .errors import BackendError, BundleError, EarlyExitError, UsageError
 from .machine import board_name, cpu_name, usable_cores
 from .manifest import Component, Manifest, Measured, Tensor, all_tensors, describe_tensor
 from .model import Model
@@ -323,8 +323,8 @@ def _choose_variant(
         if backend in (_AUTO, graph_format):
             try:
                 return name, backend_for(graph_format)
-            except EarlyExitError as error:
-                problem = error
+            except EarlyExitError as error:  # the library that the preferred variant lacks is what the user can mend
+                problem = problem if isinstance(problem, BackendError) else error
     raise problem
 
 

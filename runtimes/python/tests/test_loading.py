@@ -11,7 +11,7 @@ import pytest
 
 import eetool_runtime as ee
 from eetool_runtime import loading
-from eetool_runtime.backends import Threads, backend_for
+from eetool_runtime.backends import Backend, Threads, backend_for
 from eetool_runtime.errors import BackendError, BundleError, UsageError
 from eetool_runtime.machine import board_name, cpu_name, usable_cores
 from tests.helpers.tiny_bundle import VARIANT, image, write_bundle_with_other_format, write_tiny_bundle
@@ -65,6 +65,22 @@ def test_load_auto_skips_formats_without_backend(tmp_path: Path) -> None:
     assert ee.load(path).variant == VARIANT
     with pytest.raises(UsageError, match="no backend runs 'later' graphs"):
         ee.load(path, variant="later/fp8")
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_load_variant_for_microcontrollers_does_not_hide_what_another_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bool
+) -> None:
+    def lacking(graph_format: str) -> Backend:
+        raise (
+            BackendError("the onnx backend needs onnxruntime")
+            if graph_format == "onnx"
+            else UsageError(f"no backend runs {graph_format!r} graphs")
+        )
+
+    monkeypatch.setattr(loading, "backend_for", lacking)
+    with pytest.raises(BackendError, match="needs onnxruntime"):
+        ee.load(write_bundle_with_other_format(tmp_path, "later/int8", last))
 
 
 def test_load_larger_fixed_batch_raises_usage_error(tmp_path: Path) -> None:

@@ -42,7 +42,6 @@ class MicroAllocator {
 
   size_t used_bytes() const { return working_used_ + static_cast<size_t>(last_ - end_); }
   uint8_t *working() const { return working_; }
-  size_t working_bytes() const { return working_bytes_; }
 
  private:
   MicroAllocator(uint8_t *records, uint8_t *end, uint8_t *working, size_t working_bytes)

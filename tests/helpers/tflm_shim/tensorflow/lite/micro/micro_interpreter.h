@@ -1,7 +1,7 @@
 // An interpreter with the interface of TensorFlow Lite Micro, whose graphs are run by whoever loaded the library.
 //
-// A graph may overwrite all memory that it was given, apart from its outputs. `run` does so, to show that what waits
-// for later components lies elsewhere.
+// A graph may overwrite all memory that it was planned in, apart from its outputs. `run` does so, to show that what
+// waits for later components lies elsewhere.
 #ifndef TFLM_SHIM_INTERPRETER_H_
 #define TFLM_SHIM_INTERPRETER_H_
 
@@ -46,13 +46,14 @@ class MicroInterpreter {
         used += Aligned(tensor.bytes);
       }
     }
-    const bool fits = allocator_->ReserveWorking(used);
+    planned_bytes_ = used + kInsideBytes;
+    const bool fits = allocator_->ReserveWorking(planned_bytes_);
     return fits && allocator_->AllocatePersistentBuffer(kRecordBytes) != nullptr ? kTfLiteOk : kTfLiteError;
   }
 
   TfLiteStatus Invoke() {
     uint8_t *working = allocator_->working();
-    const int status = tflm_shim.run(graph_, buffers_[1], buffers_[0], working, allocator_->working_bytes());
+    const int status = tflm_shim.run(graph_, buffers_[1], buffers_[0], working, planned_bytes_);
     return status == 0 ? kTfLiteOk : kTfLiteError;
   }
 
@@ -61,10 +62,12 @@ class MicroInterpreter {
 
  private:
   static constexpr int kMostEnds = 4;
+  static constexpr size_t kInsideBytes = 64;  // of tensors that are neither input nor output
   static constexpr size_t kRecordBytes = 512;
 
   const Model *graph_;
   MicroAllocator *allocator_;
+  size_t planned_bytes_ = 0;
   TfLiteTensor ends_[2][kMostEnds] = {};
   int8_t *buffers_[2][kMostEnds] = {};
 };
