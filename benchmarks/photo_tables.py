@@ -176,23 +176,25 @@ def _file_table(forms: dict[str, Any]) -> dict[str, Any]:
 
 
 def _random_table(splits: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return means over random splits with their standard errors."""
+    """Return means over random splits with their standard errors: every operating point, and what the rule chose."""
     found: dict[str, list[tuple[float, float, float]]] = {}
     for split in splits:
         for role, document in split.get("benches", {}).items():
             base = next(way for way in document["ways"] if way["name"] == document["reference"])
             for way in document["ways"]:
-                chosen = split["chosen"][role]
-                if way["kind"] == "early_exit" and way["operating_point"] == chosen["point"]:
-                    name = f"{role}: {chosen['form']}"
-                elif way["kind"] == "against" and way is not base:
-                    name = way["name"].split(".eebundle")[0]
-                else:
-                    continue
                 macs = way["mean_macs"] / base["mean_macs"]
-                found.setdefault(name, []).append((way["accuracy_difference"], way["latency_ratio"], macs))
+                for name in _random_names(way, base, role, split["chosen"][role]):
+                    found.setdefault(name, []).append((way["accuracy_difference"], way["latency_ratio"], macs))
     rows = [[name, len(values), *map(_mean_with_error, np.array(values).T)] for name, values in found.items()]
-    return _table(_RANDOM_COLUMNS, rows)
+    return _table(_RANDOM_COLUMNS, sorted(rows, key=lambda row: row[0]))
+
+
+def _random_names(way: Row, base: Row, role: str, chosen: dict[str, Any]) -> list[str]:
+    """Return the rows of the table that a way of a split counts for."""
+    if way["kind"] == "early_exit":
+        rule = [f"{role}, by the rule: {chosen['form']}"] if way["operating_point"] == chosen["point"] else []
+        return [f"{chosen['form']}, {way['operating_point']}", *rule]
+    return [way["name"].split(".eebundle")[0]] if way["kind"] == "against" and way is not base else []
 
 
 def _mean_with_error(values: np.ndarray) -> str:
