@@ -10,9 +10,12 @@ import jsonschema
 import numpy as np
 import pytest
 
+import eetool
+from eetool.errors import UsageError
 from eetool.model.checkpoint import save_checkpoint
 from eetool.model.network_joining import join_networks
 from eetool_runtime import open_bundle
+from eetool_runtime.offload import Offload
 from tests.helpers.cascade_networks import small_and_big
 from tests.helpers.inference_server import InferenceServer
 from tests.helpers.tiny_bundle import X, write_tiny_bundle
@@ -193,3 +196,31 @@ def test_run_without_its_server_answers_on_the_device(
     assert run.code == 0, run
     assert "warning: the server is not asked" in run.stderr
     assert "device" in run.stdout
+
+
+def test_python_functions_do_as_the_commands(served: tuple[Path, InferenceServer], tmp_path: Path) -> None:
+    ours, server = served
+    link, output = with_delay(ours, tmp_path, 0.01), tmp_path / "tuned.eebundle"
+    tuned = eetool.tune(ours, "digits", output, device="rpi4", max_accuracy_drop=4, link=link, offload_timeout_ms=30)
+    assert tuned.offload is not None
+    assert (tuned.offload.forecast.timeout_ms, tuned.offload.forecast.points["full"].offloads) == (30, True)
+    offload = Offload(server.url, timeout_ms=5000)
+    measured = eetool.bench(output, "digits", passes=1, min_seconds=0, accept_unstable=True, offload=offload)
+    assert {way.name: way.answered for way in measured.offload.ways}["full + server"] == 1.0
+    with pytest.raises(UsageError, match="max_offload_share is of a server"):
+        eetool.tune(ours, "digits", tmp_path / "m.eebundle", device="rpi4", max_offload_share=0.5)
+    with pytest.raises(UsageError, match="str is no server"):
+        eetool.bench(ours, "digits", offload=server.url)  # type: ignore[arg-type]
+
+
+def test_python_export_writes_the_part_of_a_server(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model.pt", join_networks(small_and_big(), ensemble=False))
+    models = tmp_path / "models"
+    bundle = eetool.export(tmp_path / "model.pt", offload=1, wire="uint8", repository=models, reference_graphs=False)
+    assert bundle.manifest.offload is not None
+    assert (models / bundle.manifest.offload.model / "config.pbtxt").is_file()
+    for wrong in ({"offload": 1}, {"wire": "fp32", "repository": models}):
+        with pytest.raises(UsageError, match="belong together"):
+            eetool.export(tmp_path / "model.pt", tmp_path / "m.eebundle", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="neither the number of an exit"):
+        eetool.export(tmp_path / "model.pt", tmp_path / "m.eebundle", offload="late", wire="fp16", repository=models)
