@@ -145,7 +145,7 @@ def tune_here(settings: Settings, links: dict[str, Any]) -> None:
 def run(settings: Settings, last: str) -> dict[str, Any]:
     """Make or read all parts up to `last`: PREPARED, TIMED or ALL; return the document."""
     prepare(settings)
-    out, device = settings.out, settings.devices[0]
+    out = settings.out
     document: dict[str, Any] = {
         "fp32": kept(out / "fp32.json", partial(decisions, settings, EXACT, DECISIONS)),
         "uint8": kept(out / "uint8.json", partial(decisions, settings, MAIN, settings.limit)),
@@ -153,7 +153,7 @@ def run(settings: Settings, last: str) -> dict[str, Any]:
     }
     for name in settings.devices:
         estimated(settings, MAIN, name)
-    predicted = {case.network: estimated(settings, case, device) for case in (MAIN, *BREAK_EVEN)}
+    predicted = {case.network: estimated(settings, case, settings.device) for case in BREAK_EVEN}
     if last == PREPARED:
         return document
     document["faults"] = [
@@ -177,7 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--server-python", type=Path, default=None)
-    parser.add_argument("--devices", nargs="+", default=["rpi4", "rpi3", "rpi-zero2w"], help="Names of hw profiles.")
+    parser.add_argument("--device", default="rpi4", help="Hw profile of the break-even of two networks.")
+    devices = ["rpi5", "rpi4", "rpi3", "rpi-zero2w"]
+    parser.add_argument("--devices", nargs="+", default=devices, help="Hw profiles for the main cascade.")
     parser.add_argument("--calls", type=int, default=10_000, help="Under faults, for each protocol.")
     parser.add_argument("--link-calls", type=int, default=60, help="Of every cut on every link.")
     parser.add_argument("--runs", type=int, default=100, help="Of every component, to profile a device.")

@@ -33,6 +33,7 @@ class Settings:
     weights: Path
     out: Path
     server_python: Path | None
+    device: str
     devices: tuple[str, ...]
     calls: int
     link_calls: int

@@ -13,6 +13,7 @@ from offload_links import TIMEOUT_MS, URL, LazyLink
 
 HERE = "this machine"
 _MIN_SECONDS = 3.0
+_FEW = 300  # test images where the server is asked against the advice of `tune`
 
 
 def estimate(settings: Settings, case: Case, device: str) -> dict[str, float]:
@@ -30,12 +31,9 @@ def estimated(settings: Settings, case: Case, device: str) -> dict[str, float]:
 
 def slowdowns(settings: Settings) -> dict[str, float]:
     """Return by device how many times as long the main cascade takes there as here, at full depth with all exits."""
-    profile = json.loads(profile_of(settings, HERE, None).read_text(encoding="utf-8"))
-    here = sum(c["latency_ms"]["median"] for c in profile["thread_counts"][0]["components"])
-    return {
-        device: round(sum(estimated(settings, MAIN, device).values()) / here, 1)
-        for device in settings.devices
-    }
+    here = components_ms(profile_of(settings, HERE, None))
+    times = {device: sum(estimated(settings, MAIN, device).values()) for device in settings.devices}
+    return {device: round(there / here, 1) for device, there in times.items()}
 
 
 def profile_of(settings: Settings, device: str, slowdown: float | None) -> Path:
@@ -62,13 +60,20 @@ def tune(settings: Settings, folder: Path, device: str, slowdown: float | None) 
     return choice
 
 
-def bench(settings: Settings, link: LazyLink, bundle: Path, slowdown: float | None, passes: int) -> dict[str, Any]:
-    """Measure a bundle with the server at the end of a link, and without."""
+def bench(settings: Settings, link: LazyLink, tuned: Path | None, slowdown: float | None) -> dict[str, Any]:
+    """Measure a tuned bundle with the server at the end of a link, and without; None: the bundle as it was exported.
+
+    All points of the latter ask the server. It is measured on few images and in one pass.
+    """
+    bundle, images, passes = tuned, settings.images, settings.passes
+    if tuned is None:
+        bundle, images, passes = bundle_of(settings, MAIN), min(_FEW, images), 1
     order = {"path": str(bundle), "data": settings.data, "url": URL, "timeout_ms": TIMEOUT_MS}
-    order |= {"images": settings.images, "passes": passes, "min_seconds": _MIN_SECONDS}
+    order |= {"images": images, "passes": passes, "min_seconds": _MIN_SECONDS}
     script = ROOT / "benchmarks/offload_bench.py"
     document = python(script, json.dumps(order), prefix=link.prefix(), slowdown=slowdown)
-    return {**document, "tuned": bundle != bundle_of(settings, MAIN), "ways": [{**way, "error": _error(way)} for way in document["ways"]]}
+    ways = [{**way, "error": _error(way)} for way in document["ways"]]
+    return {**document, "tuned": tuned is not None, "ways": ways}
 
 
 def _error(way: dict[str, Any]) -> float | None:
@@ -82,14 +87,32 @@ def measure_device(
 ) -> dict[str, Any]:
     """Tune the main case for a device and link, and measure what was chosen.
 
-    Where no operating point asks the server, the bundle as it was exported is measured in its place, all of whose
-    points ask: what the choice avoided.
+    Where no operating point asks the server, the bundle as it was exported is measured: what the choice avoided.
     """
+    slow = achieved_slowdown(settings, device, slowdown)
     choice = kept(folder / f"{device}.choice.json", partial(tune, settings, folder, device, slowdown))
     asks = bool(choice["operating_points"])
-    bundle, passes = (tuned_bundle(folder, device), settings.passes) if asks else (bundle_of(settings, MAIN), 1)
-    measured = kept(folder / f"{device}.bench.json", partial(bench, settings, link, bundle, slowdown, passes))
-    return {"device": device, "slowdown": slowdown, "choice": choice, "asks": asks, "bench": measured}
+    bundle = tuned_bundle(folder, device) if asks else None
+    measured = kept(folder / f"{device}.bench.json", partial(bench, settings, link, bundle, slowdown))
+    return {"device": device, "slowdown": slow, "choice": choice, "asks": asks, "bench": measured}
+
+
+def achieved_slowdown(settings: Settings, device: str, slowdown: float | None) -> float:
+    """Return how many times as long the components took in the profile of a device as in that of this machine.
+
+    Raises:
+        SystemExit: that is not about `slowdown`, so the measured processes were not slowed.
+    """
+    here, there = (components_ms(profile_of(settings, *one)) for one in ((HERE, None), (device, slowdown)))
+    if slowdown is not None and not 0.7 < there / here / slowdown < 1.4:
+        raise SystemExit(f"{device}: graphs take {there / here:.1f} times as long, not {slowdown:.1f}")
+    return round(there / here, 1)
+
+
+def components_ms(profile: Path) -> float:
+    """Return the sum of the components' median latencies in a profile."""
+    document = json.loads(profile.read_text(encoding="utf-8"))
+    return sum(c["latency_ms"]["median"] for c in document["thread_counts"][0]["components"])
 
 
 def measure_devices(
@@ -107,7 +130,7 @@ def measure_devices(
 def ask_all_the_same(settings: Settings, folder: Path, link: LazyLink) -> None:
     """Measure the bundle as it was exported on this machine, where every point asks the server."""
     path = folder / f"{HERE}.bench.json"
-    kept(path, partial(bench, settings, link, bundle_of(settings, MAIN), None, 1))
+    kept(path, partial(bench, settings, link, None, None))
 
 
 def choice_here(settings: Settings, folder: Path, link: LazyLink) -> dict[str, Any]:
