@@ -120,7 +120,9 @@ def measure_links(settings: Settings, factors: dict[str, float]) -> dict[str, An
         with contextlib.ExitStack() as stack:
             link = LazyLink(stack, settings, conditions)
             calls = {
-                case.name: kept(folder / f"{case.name}.calls.json", partial(measure_calls, settings, case, folder, link))
+                case.name: kept(
+                    folder / f"{case.name}.calls.json", partial(measure_calls, settings, case, folder, link)
+                )
                 for case in CASES
             }
             results[name] = {
@@ -178,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--server-python", type=Path, default=None)
     parser.add_argument("--device", default="rpi4", help="Hw profile of the break-even of two networks.")
-    devices = ["rpi5", "rpi4", "rpi3", "rpi-zero2w"]
+    devices = ["rpi5", "pixel3", "rpi4", "rpi3", "rpi-zero2w"]
     parser.add_argument("--devices", nargs="+", default=devices, help="Hw profiles for the main cascade.")
     parser.add_argument("--calls", type=int, default=10_000, help="Under faults, for each protocol.")
     parser.add_argument("--link-calls", type=int, default=60, help="Of every cut on every link.")

@@ -79,6 +79,7 @@ BREAK_EVEN = (
     Case(LARGE, "1", "uint8"),
 )
 CASES = (EXACT, MAIN, *BREAK_EVEN)
+FITTED = (EXACT, MAIN, FEATURES)  # scales and thresholds behind the cut are fitted again on what the server receives
 
 
 def prepare(settings: Settings) -> None:
@@ -101,7 +102,8 @@ def prepare(settings: Settings) -> None:
         model = out / f"{case.network}-tuned.pt"
         whole = make(out / f"{case.network}.eebundle", "export", model, "--no-judge-speed")
         cut = ("--offload", case.cut, "--wire", case.wire, "--repository", settings.repository)
-        make(bundle_of(settings, case), "export", whole, *cut)
+        fitted = ("--calibration-data", settings.data) if case in FITTED else ()  # recorded data, but not its folder
+        make(bundle_of(settings, case), "export", whole, *cut, *fitted)
 
 
 def few_images(settings: Settings, enlarged: int) -> str:

@@ -74,7 +74,11 @@ def _latency(links: Mapping[str, Any]) -> dict[str, Any]:
             point = _point(way)
             choice = row["choice"]["choices"][point]
             shares = (_percent(choice["share"], 1), _percent(way["wanted"], 1))
-            times = (round(row["bench"]["mean_ms"][point], 1), round(choice["link_up"], 1), round(way["measured_ms"], 1))
+            times = (
+                round(row["bench"]["mean_ms"][point], 1),
+                round(choice["link_up"], 1),
+                round(way["measured_ms"], 1),
+            )
             accuracies = [_percent(row["bench"]["accuracy"][one], 1) for one in (point, way["name"])]
             factor = row["slowdown"]
             rows.append((name, row["device"], factor, point, *shares, *times, _percent(way["error"], 1), *accuracies))

@@ -22,7 +22,6 @@ from eetool.progress import Progress
 from eetool.targets import TARGETS
 
 if TYPE_CHECKING:
-    from eetool.api.exported_bundle import ExportOrder
     from eetool.api.offloaded_bundle import OffloadRequest
     from eetool.model.checkpoint import Checkpoint
     from eetool_runtime import Bundle

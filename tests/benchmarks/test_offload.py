@@ -90,7 +90,7 @@ def test_tables_have_the_points_that_ask_and_the_reasons_of_all(tmp_path: Path) 
     assert tables._latency(forced)["rows"] == []
     decided = {"case": "a", "n": 5, "equal": 5, "share": 0.5}
     accuracy = {"local": 0.9, "offloaded": 0.9, "local, thresholds of offloading": 0.9}
-    document = dict.fromkeys(("fp32", "uint8", "features"), {**decided, "accuracy": accuracy})
+    document = {name: {**decided, "accuracy": accuracy} for name in ("fp32", "uint8", "features")}
     tables.write_tables(document, tmp_path / "offload.json")
     written = json.loads((tmp_path / "offload.json").read_text(encoding="utf-8"))["tables"]
     assert {name: len(table["rows"]) for name, table in written.items() if table["rows"]} == {"decisions": 3}
