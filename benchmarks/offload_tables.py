@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = "benchmarks/offload.py"
+_CASES = {
+    "cascade-0-fp32": "cascade, image in float32",
+    "cascade-0-uint8": "cascade, pixels in 8 bits",
+    "frozen-0-uint8": "frozen ResNet-20, features in 8 bits",
+}
 
 
 def write_tables(document: Mapping[str, Any], path: Path) -> None:
@@ -52,7 +57,7 @@ def _decisions(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     columns |= {"on the device, thresholds of the server": "percent"}
     rows = [
         (
-            *(run["case"], run["n"], run["equal"], round(100 * run["share"], 1)),
+            *(_CASES.get(run["case"], run["case"]), run["n"], run["equal"], round(100 * run["share"], 1)),
             *(
                 round(100 * run["accuracy"][name], 2)
                 for name in ("local", "offloaded", "local, thresholds of offloading")
