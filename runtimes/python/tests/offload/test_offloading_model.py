@@ -236,6 +236,20 @@ def test_call_deadline_ends_a_request_and_the_deepest_exit_answers(load: Load, s
     wait_for(lambda: model.memory()["not_loaded"] == [])  # loaded in the background for later calls
 
 
+def test_call_that_a_deadline_ends_at_the_cut_is_counted(load: Load, protocol: str, server: InferenceServer) -> None:
+    """With fallback="best" nothing runs behind the cut: `open` while nothing is sent, `skipped` where it is late."""
+    model = load(f"{protocol}://127.0.0.1:1", fallback="best")
+    wait_for(lambda: not model.link_is_up)
+    result = model(HARD, deadline_ms=LONG_MS)
+    assert (result.exit, result.where, result.offload, result.gated) == (0, "device", "open", False)
+    assert model(EASY, deadline_ms=LONG_MS).offload is None
+    assert model.stats()["offload"]["inputs"]["open"] == 1
+    slow = load(server.url, fallback="best", timeout_ms=LONG_MS)
+    slow.check_server()
+    assert slow(HARD, deadline_ms=LONG_MS / 2).offload == "skipped"
+    assert slow.stats()["offload"]["inputs"]["skipped"] == 1
+
+
 def test_call_min_exit_and_watch_hold_for_exits_of_the_server(model: Any) -> None:
     assert seen(model(EASY, min_exit=1)) == (1, "upper", "server", "ok")
     assert seen(model(EASY, min_exit=-1)) == (2, "upper", "server", "ok")
