@@ -18,7 +18,7 @@ from eetool_runtime import open_bundle
 from eetool_runtime.offload import Offload
 from tests.helpers.cascade_networks import small_and_big
 from tests.helpers.inference_server import InferenceServer
-from tests.helpers.tiny_bundle import X, write_tiny_bundle
+from tests.helpers.tiny_bundle import X, with_offload, write_tiny_bundle
 
 SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
 CUT = ("--wire", "uint8", "--repository")
@@ -83,8 +83,23 @@ def test_commands_without_a_server_refuse_its_options(refused: Any, tmp_path: Pa
     refused(2, "--offload-timeout-ms is of a server", "profile", tiny, "--offload-timeout-ms", 5)
     refused(2, "--max-offload-share is of a server", "tune", tiny, "--data", "digits", "--max-offload-share", 0.5)
     refused(2, "asks no server", "profile", tiny, "--link", "http://127.0.0.1:9")
-    for secret in ("http://user:hunter2@127.0.0.1:9", "grpc://hunter2@edge"):
-        refused(2, "holds a user name or a password", "profile", tiny, "--link", secret)
+
+
+@pytest.mark.parametrize("url", ["http://user:hunter2@127.0.0.1:9", "grpcs://hunter2@edge", "https://edge/?key=hunter2"])
+def test_commands_print_no_credentials_of_a_url(cli: Any, tmp_path: Path, url: str) -> None:
+    tiny = write_tiny_bundle(tmp_path, edit=with_offload)
+    np.save(tmp_path / "x.npy", X)
+    commands = (
+        ("profile", tiny, "--link", url),
+        ("run", tiny, tmp_path / "x.npy", "--offload", url),
+        ("bench", tiny, "--data", "digits", "--offload", url),
+    )
+    for command in commands:
+        for form in ((), ("--json",)):
+            result = cli(*command, *form)
+            assert result.code == 2, result
+            assert "hunter2" not in result.stdout + result.stderr
+            assert "the URL of a server h" in result.stdout + result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +163,23 @@ def test_tune_link_offloads_where_it_pays_and_never_where_not(
     spec = open_bundle(tmp_path / "slow.eebundle").manifest.offload
     assert spec is not None
     assert spec.variants["onnx/fp32"].operating_points == {}
+
+
+def test_tune_link_energy_is_charged_where_it_is_known(
+    cli: Any, refused: Any, served: tuple[Path, InferenceServer], tmp_path: Path
+) -> None:
+    """`profile --link` measures none, and no other figure takes its place."""
+    link = json.loads((served[0].parent / "link.json").read_text(encoding="utf-8"))
+    output = tmp_path / "m.eebundle"
+    tune = ("tune", served[0], "--data", "digits", "--device", "rpi4", "--max-accuracy-drop", 4, "--force", "-o", output)
+    energy = (*tune, "--max-energy-mj", 1e6, "--link")
+    refused(5, "is not known: it was not measured", *energy, served[0].parent / "link.json")
+    for name, millijoules, pays in (("cheap", 1e-6, True), ("dear", 1e6, False)):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({**link, "energy_mj": millijoules}), encoding="utf-8")
+        asked = validated(cli(*energy, path, "--json"))["offload"]
+        assert (asked["unit"], asked["wait"]) == ("energy_mj", millijoules)
+        assert asked["choices"]["full"]["offloads"] == pays
 
 
 def test_tune_link_of_another_model_or_device_is_refused(
