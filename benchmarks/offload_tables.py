@@ -11,6 +11,7 @@ _CASES = {
     "cascade-0-uint8": "cascade, pixels in 8 bits",
     "frozen-0-uint8": "frozen ResNet-20, features in 8 bits",
 }
+_PROTOCOLS = {"grpc": "gRPC", "http": "REST"}
 
 
 def write_tables(document: Mapping[str, Any], path: Path) -> None:
@@ -40,7 +41,7 @@ def _faults(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     columns |= {"answered by the server": "number", "wrong": "number", "lost": "number", "counters add up": "text"}
     rows = [
         (
-            f"{run['protocol']}, {run['fallback']}",
+            f"{_PROTOCOLS[run['protocol']]}, {run['fallback']}",
             *(run["calls"], run["under_fault"], round(run["budget_ms"])),
             *(round(run["latency_ms"][p], 1) for p in ("p50", "p99", "p99.9", "p100")),
             *(run["outcomes"].get("ok", 0), run["wrong"], run["lost"]),
@@ -93,8 +94,8 @@ def _latency(links: Mapping[str, Any]) -> dict[str, Any]:
 def _choices(links: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decided for every device and operating point, and what asking costs where `tune` chose not to."""
     columns = {"link": "text", "device": "text", "point": "text", "sent": "percent", "an answer takes ms": "number"}
-    columns |= {"break-even ms": "number", "tune asks": "text", "alone, measured ms": "number"}
-    columns |= {"asked, measured ms": "number"}
+    columns |= {"break-even ms": "number", "tune asks": "text", "alone, predicted ms": "number"}
+    columns |= {"alone, measured ms": "number", "asked, measured ms": "number"}
     rows = []
     for name, row in _devices(links):
         asked = {_point(way): way for way in row["bench"]["ways"]}
@@ -105,6 +106,7 @@ def _choices(links: Mapping[str, Any]) -> dict[str, Any]:
                     *(name, row["device"], point, _percent(choice["share"], 1), round(choice["wait"], 1)),
                     None if choice["break_even"] is None else round(choice["break_even"], 1),
                     "yes" if choice["offloads"] else "no",
+                    round(choice["local"], 1),
                     round(row["bench"]["mean_ms"][point], 1),
                     None if way is None else round(way["measured_ms"], 1),
                 )
