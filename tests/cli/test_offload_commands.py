@@ -85,7 +85,9 @@ def test_commands_without_a_server_refuse_its_options(refused: Any, tmp_path: Pa
     refused(2, "asks no server", "profile", tiny, "--link", "http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("url", ["http://user:hunter2@127.0.0.1:9", "grpcs://hunter2@edge", "https://edge/?key=hunter2"])
+@pytest.mark.parametrize(
+    "url", ["http://user:hunter2@127.0.0.1:9", "grpcs://hunter2@edge", "https://edge/?key=hunter2"]
+)
 def test_commands_print_no_credentials_of_a_url(cli: Any, tmp_path: Path, url: str) -> None:
     tiny = write_tiny_bundle(tmp_path, edit=with_offload)
     np.save(tmp_path / "x.npy", X)
@@ -170,9 +172,8 @@ def test_tune_link_energy_is_charged_where_it_is_known(
 ) -> None:
     """`profile --link` measures none, and no other figure takes its place."""
     link = json.loads((served[0].parent / "link.json").read_text(encoding="utf-8"))
-    output = tmp_path / "m.eebundle"
-    tune = ("tune", served[0], "--data", "digits", "--device", "rpi4", "--max-accuracy-drop", 4, "--force", "-o", output)
-    energy = (*tune, "--max-energy-mj", 1e6, "--link")
+    tune = ("tune", served[0], "--data", "digits", "--device", "rpi4", "--max-accuracy-drop", 4)
+    energy = (*tune, "--max-energy-mj", 1e6, "--force", "-o", tmp_path / "m.eebundle", "--link")
     refused(5, "is not known: it was not measured", *energy, served[0].parent / "link.json")
     for name, millijoules, pays in (("cheap", 1e-6, True), ("dear", 1e6, False)):
         path = tmp_path / f"{name}.json"
