@@ -170,6 +170,14 @@ def test_call_reply_that_is_wrong_is_refused_and_counted(model: Any, server: Inf
             assert model(HARD).offload == "ok"
 
 
+@pytest.mark.parametrize("refusal", [Refusal(503, "UNAVAILABLE", "x"), Refusal(500, "INTERNAL", "x")], ids=str)
+def test_call_that_fails_asks_once(model: Any, server: InferenceServer, refusal: Refusal) -> None:
+    server.behaviour.refusal = refusal
+    before = server.behaviour.requests
+    assert model(HARD).offload == "refused"
+    assert server.behaviour.requests == before + 1
+
+
 def test_call_breaker_opens_after_three_failures_and_a_probe_closes_it(
     load: Load, proxy: FaultProxy, server: InferenceServer, quick_probes: None
 ) -> None:
