@@ -17,6 +17,7 @@ from eetool.model.network_joining import join_networks
 from eetool_runtime import open_bundle
 from eetool_runtime.offload import Offload
 from tests.helpers.cascade_networks import small_and_big
+from tests.helpers.certificates import Authority, Tls
 from tests.helpers.inference_server import InferenceServer
 from tests.helpers.tiny_bundle import X, with_offload, write_tiny_bundle
 
@@ -128,6 +129,33 @@ def test_profile_link_measures_the_bytes_that_are_sent(served: tuple[Path, Infer
 
 def test_profile_link_to_nothing_is_refused(refused: Any, served: tuple[Path, InferenceServer]) -> None:
     refused(5, "127.0.0.1:9 does not serve", "profile", served[0], "--link", "http://127.0.0.1:9")
+
+
+def test_profile_link_names_what_is_wrong_and_what_helps(
+    cli: Any, served: tuple[Path, InferenceServer], tmp_path: Path
+) -> None:
+    def refusal(bundle: Path, url: str, *options: object) -> str:
+        result = cli("profile", bundle, "--link", url, *options)
+        assert (result.code, result.stdout) == (5, "")
+        text: str = result.stderr
+        return text
+
+    ours, server = served
+    (tmp_path / "token").write_text("hunter2", encoding="utf-8")
+    server.behaviour.token = "renewed"
+    expired = refusal(ours, server.url, "--offload-token-file", tmp_path / "token")
+    server.behaviour.token = None
+    assert "the server refuses the token, which may have expired" in expired
+    assert "Give a valid token in EETOOL_OFFLOAD_TOKEN" in expired
+    assert "hunter2" not in expired
+    without = refusal(write_tiny_bundle(tmp_path, edit=with_offload), server.url)
+    assert "the server has no model 'tiny-0123abcd'" in without
+    assert "Start it with the folder of models" in without
+    with InferenceServer(ours.parent / "models", "http", Tls(*Authority(tmp_path).sign("localhost"))) as secure:
+        unknown = refusal(ours, secure.url)
+    assert "is refused: unable to get local issuer certificate" in unknown
+    assert "Give its authority with --offload-ca" in unknown
+    assert "Give the URL of a server of the Open Inference Protocol" in refusal(ours, f"{server.url}/elsewhere")
 
 
 def with_delay(served: Path, folder: Path, delay_ms: float) -> Path:
