@@ -1,6 +1,6 @@
 """Offloading over emulated links: faults, decisions, predicted against measured latency, and where it pays.
 
-    python benchmarks/offload.py CIFAR --weights FOLDER --out DIR [--server-python PYTHON] [--prepare]
+    python benchmarks/offload.py CIFAR --weights FOLDER --out DIR [--server-python PYTHON] [--prepare | --timed]
         [--chart FILE] [--tables FILE]
 
 CIFAR is the folder of CIFAR-10, and --weights holds the published ResNets, cifar10_resnet20.safetensors and
@@ -9,14 +9,18 @@ server, which gets the image in 8 bits. Links are made between two network names
 root. The server is that of the tests, or KServe with --server-python, the Python of its environment
 (tools/make_server_environment.py).
 
-The device is this machine with slower graphs: every call takes as many times as long as the hw profile of --device says
-of the cascade at full depth (benchmarks/slow_device). What happens besides graphs keeps the speed of this machine.
+A device is this machine with slower graphs: every call takes as many times as long as the hw profile says of the
+cascade at full depth (benchmarks/slow_device). What happens besides graphs keeps the speed of this machine. On every
+link the devices are tried from the fastest on, up to the first for which `eetool tune` chooses to ask the server. Where
+it chooses not to, the server is asked all the same in a measurement of its own.
 
 Everything lies in DIR and is not made again. --prepare makes only what is not timed: networks, bundles, decisions and
-accuracies. The rest wants a quiet machine. Prints one JSON document, also written to DIR/results.json.
+accuracies. --timed ends with the last part that wants a quiet machine. Without them the rest follows: tuning for this
+machine, break-even, tables. Prints one JSON document, also written to DIR/results.json.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -30,21 +34,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # tests.helpers
 
 from offload_cases import (
     BREAK_EVEN,
-    CASCADE,
+    CASES,
     EXACT,
     FEATURES,
     MAIN,
     Case,
     Settings,
     bundle_of,
-    eetool,
     examples_of,
     kept,
     prepare,
 )
 from offload_chart import break_even, write_chart
+from offload_devices import ask_all_the_same, choice_here, estimated, measure_devices, slowdowns
 from offload_faults import FaultyCalls, run_faulty_calls
-from offload_links import measure_links, profile_of
+from offload_links import LINKS, LazyLink, measure_calls
 from offload_tables import write_tables
 
 import eetool_runtime as ee
@@ -52,6 +56,7 @@ from eetool_runtime.offload import Offload
 from eetool_runtime.offload.model import OffloadingModel
 from tests.helpers.inference_server import InferenceServer
 
+PREPARED, TIMED, ALL = "prepared", "timed", "all"
 DECISIONS = 1000
 _BATCH = 50
 _PATIENT_MS = 60_000.0
@@ -106,22 +111,41 @@ def faults(settings: Settings, protocol: str, fallback: str) -> dict[str, Any]:
     return run_faulty_calls(setup)
 
 
-def estimate(settings: Settings, case: Case) -> dict[str, float]:
-    """Return the predicted latency of every component on the device, and of the unsplit network."""
-    document = eetool("estimate", bundle_of(settings, case), "--device", settings.device)
-    return {graph["name"]: graph["latency_ms"] for graph in document["graphs"]}
+def measure_links(settings: Settings, factors: dict[str, float]) -> dict[str, Any]:
+    """Return the results of every link: times of calls, and the devices; see `offload_devices.measure_devices`."""
+    results = {}
+    for number, (name, conditions) in enumerate(LINKS.items()):
+        folder = settings.out / f"link{number}"
+        folder.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            link = LazyLink(stack, settings, conditions)
+            calls = {
+                case.name: kept(
+                    folder / f"{case.name}.calls.json", partial(measure_calls, settings, case, folder, link)
+                )
+                for case in CASES
+            }
+            results[name] = {
+                "round_trip_ms": conditions.round_trip_ms,
+                "rate_mbit_s": conditions.rate_mbit_s,
+                "calls": calls,
+                "devices": measure_devices(settings, folder, link, factors),
+            }
+            ask_all_the_same(settings, folder, link)
+    return results
 
 
-def slowdown(settings: Settings) -> float:
-    """Return how many times as long the cascade's components take on the device as here."""
-    profile = json.loads(profile_of(settings, MAIN, None).read_text(encoding="utf-8"))
-    here = sum(c["latency_ms"]["median"] for c in profile["thread_counts"][0]["components"])
-    there = sum(kept(settings.out / f"{CASCADE}.estimate.json", partial(estimate, settings, MAIN)).values())
-    return round(there / here, 1)
+def tune_here(settings: Settings, links: dict[str, Any]) -> None:
+    """Add this machine to the devices of every link."""
+    for number, (name, conditions) in enumerate(LINKS.items()):
+        with contextlib.ExitStack() as stack:
+            link = LazyLink(stack, settings, conditions)
+            here = choice_here(settings, settings.out / f"link{number}", link)
+        links[name]["devices"].insert(0, here)
 
 
-def run(settings: Settings, prepare_only: bool) -> dict[str, Any]:
-    """Make or read all parts and return the document."""
+def run(settings: Settings, last: str) -> dict[str, Any]:
+    """Make or read all parts up to `last`: PREPARED, TIMED or ALL; return the document."""
     prepare(settings)
     out = settings.out
     document: dict[str, Any] = {
@@ -129,19 +153,21 @@ def run(settings: Settings, prepare_only: bool) -> dict[str, Any]:
         "uint8": kept(out / "uint8.json", partial(decisions, settings, MAIN, settings.limit)),
         "features": kept(out / "features.json", partial(decisions, settings, FEATURES, settings.limit)),
     }
-    predicted = {
-        case.network: kept(out / f"{case.network}.estimate.json", partial(estimate, settings, case))
-        for case in (MAIN, *BREAK_EVEN)
-    }
-    if prepare_only:
+    for name in settings.devices:
+        estimated(settings, MAIN, name)
+    predicted = {case.network: estimated(settings, case, settings.device) for case in BREAK_EVEN}
+    if last == PREPARED:
         return document
     document["faults"] = [
         kept(out / f"faults-{protocol}-{fallback}.json", partial(faults, settings, protocol, fallback))
         for protocol, fallback in (("grpc", "local"), ("http", "best"))
     ]
-    factor = kept(out / "slowdown.json", partial(slowdown, settings))
-    document["slowdown"] = {"factor": factor, "device": settings.device, "provenance": "predicted"}
-    document["links"] = measure_links(settings, factor)
+    factors = kept(out / "slowdown.json", partial(slowdowns, settings))
+    document["slowdown"] = {"factors": factors, "provenance": "predicted"}
+    document["links"] = measure_links(settings, factors)
+    if last == TIMED:
+        return document
+    tune_here(settings, document["links"])
     document["break_even"] = break_even(settings, document["links"], predicted)
     return document
 
@@ -153,21 +179,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--server-python", type=Path, default=None)
-    parser.add_argument("--device", default="rpi4")
-    parser.add_argument("--calls", type=int, default=10_000)
-    parser.add_argument("--link-calls", type=int, default=60)
-    parser.add_argument("--passes", type=int, default=3)
-    parser.add_argument("--limit", type=int, default=None, help="Test images for the accuracy of uint8.")
-    parser.add_argument("--prepare", action="store_true")
+    parser.add_argument("--device", default="rpi4", help="Hw profile of the break-even of two networks.")
+    devices = ["rpi5", "pixel3", "rpi4", "rpi3", "rpi-zero2w"]
+    parser.add_argument("--devices", nargs="+", default=devices, help="Hw profiles for the main cascade.")
+    parser.add_argument("--calls", type=int, default=10_000, help="Under faults, for each protocol.")
+    parser.add_argument("--link-calls", type=int, default=60, help="Of every cut on every link.")
+    parser.add_argument("--runs", type=int, default=100, help="Of every component, to profile a device.")
+    parser.add_argument("--images", type=int, default=1000, help="Test images that the cascade answers on every link.")
+    parser.add_argument("--passes", type=int, default=3, help="Over those of the images that are timed.")
+    parser.add_argument("--limit", type=int, default=None, help="Test images for accuracies.")
+    step = parser.add_mutually_exclusive_group()
+    step.add_argument("--prepare", action="store_true", help="Only what is not timed.")
+    step.add_argument("--timed", action="store_true", help="End with the last part that is timed.")
     parser.add_argument("--chart", type=Path, default=None, help="SVG file of the break-even.")
     parser.add_argument("--tables", type=Path, default=None, help="Data file of docs/results/offload.md.")
     given = vars(parser.parse_args(arguments))
-    prepare_only, chart, tables = (given.pop(name) for name in ("prepare", "chart", "tables"))
+    prepared, timed, chart, tables = (given.pop(name) for name in ("prepare", "timed", "chart", "tables"))
+    last = PREPARED if prepared else TIMED if timed else ALL
+    given["devices"] = tuple(given["devices"])
     settings = Settings(**{name: v.absolute() if isinstance(v, Path) else v for name, v in given.items()})
-    document = run(settings, prepare_only)
-    if chart is not None and not prepare_only:
+    document = run(settings, last)
+    if last == ALL and chart is not None:
         write_chart(document["break_even"], chart)
-    if tables is not None and not prepare_only:
+    if tables is not None:
         write_tables(document, tables)
     text = json.dumps(document, indent=1)
     (settings.out / "results.json").write_text(text, encoding="utf-8")

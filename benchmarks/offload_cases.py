@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,11 @@ class Settings:
     out: Path
     server_python: Path | None
     device: str
+    devices: tuple[str, ...]
     calls: int
     link_calls: int
+    runs: int
+    images: int
     passes: int
     limit: int | None
 
@@ -75,6 +79,7 @@ BREAK_EVEN = (
     Case(LARGE, "1", "uint8"),
 )
 CASES = (EXACT, MAIN, *BREAK_EVEN)
+FITTED = (EXACT, MAIN, FEATURES)  # scales and thresholds behind the cut are fitted again on what the server receives
 
 
 def prepare(settings: Settings) -> None:
@@ -97,7 +102,8 @@ def prepare(settings: Settings) -> None:
         model = out / f"{case.network}-tuned.pt"
         whole = make(out / f"{case.network}.eebundle", "export", model, "--no-judge-speed")
         cut = ("--offload", case.cut, "--wire", case.wire, "--repository", settings.repository)
-        make(bundle_of(settings, case), "export", whole, *cut)
+        fitted = ("--calibration-data", settings.data) if case in FITTED else ()  # recorded data, but not its folder
+        make(bundle_of(settings, case), "export", whole, *cut, *fitted)
 
 
 def few_images(settings: Settings, enlarged: int) -> str:
@@ -132,7 +138,12 @@ def eetool(*words: object, prefix: Sequence[str] = (), slowdown: float | None = 
         prefix: command that runs the command.
         slowdown: times as long as graphs take; see benchmarks/slow_device.
     """
-    command = [*prefix, sys.executable, "-m", "eetool", *map(str, words), "--json"]
+    return python("-m", "eetool", *words, "--json", prefix=prefix, slowdown=slowdown)
+
+
+def python(*words: object, prefix: Sequence[str] = (), slowdown: float | None = None) -> dict[str, Any]:
+    """Run this Python with `words`, and return the JSON document that it prints; see `eetool`."""
+    command = [*prefix, sys.executable, *map(str, words)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment(slowdown), cwd=ROOT)
     if done.returncode not in (0, _UNSTABLE):
         raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}: {done.stdout[-2000:]}")
@@ -158,9 +169,11 @@ def examples_of(settings: Settings, case: Case, limit: int | None) -> tuple[dict
 
 
 def kept(path: Path, compute: Any) -> Any:
-    """Return the JSON in `path`, computed and written where it is absent."""
+    """Return the JSON in `path`, computed and written where it is absent; says on stderr how long that took."""
     if not path.exists():
+        begun = time.monotonic()
         text = json.dumps(compute(), indent=1)
+        print(f"{path.parent.name}/{path.name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         unfinished = path.with_suffix(".part")
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(path)

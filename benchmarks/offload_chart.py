@@ -9,10 +9,14 @@ from offload_cases import BREAK_EVEN, LARGE, SMALL, Case, Settings, bundle_of
 
 from eetool.report.chart import Chart
 from eetool.report.chart_files import printable_chart
+from eetool.report.chart_theme import BLUE, GREEN, GREY, VERMILION
 from eetool.report.page import VEGA_LITE
 from eetool_runtime import open_bundle
 
-RATES_MBIT_S = np.geomspace(1, 200, 60)
+RATES_MBIT_S = np.geomspace(1, 200, 300)
+_TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
+_CUTS = ("input, uint8", "behind exit 0, uint8", "behind exit 0, fp32", "behind exit 1, uint8")
+_COLOURS, _DASHES = (GREEN, BLUE, VERMILION, GREY), ([1, 0], [8, 3], [2, 2], [8, 3, 2, 3])
 TITLES = {SMALL: "ResNet-56, 32 pixels", LARGE: "MobileNetV2, 224 pixels"}
 
 
@@ -86,27 +90,34 @@ def chart_spec(rows: list[dict[str, Any]]) -> dict[str, Any]:
         for row in rows
         for name, link in row["links"].items()
     ]
-    x = {
-        "field": "rate",
-        "type": "quantitative",
-        "title": "rate of the link, Mbit/s",
-        "scale": {"type": "log", "domain": [1, 200]},
-    }
-    y = {
-        "field": "round_trip",
-        "type": "quantitative",
-        "title": "round trip, ms",
-        "scale": {"type": "log", "domain": [1, 300]},
-    }
-    shape = {
+    x = _axis("rate", "rate of the link, Mbit/s", 200)
+    y = _axis("round_trip", "round trip, ms", 200)
+    shape: dict[str, Any] = {
         "field": "link",
         "type": "nominal",
         "title": "measured",
         "scale": {"domain": ["some cut pays", "no cut pays"], "range": ["circle", "cross"]},
     }
-    colour = {"field": "cut", "type": "nominal", "title": "pays below"}
+    colour = {
+        "field": "cut",
+        "type": "nominal",
+        "title": "sent; pays below the line",
+        "scale": {"domain": _CUTS, "range": _COLOURS},
+        "legend": {"columns": 2, "labelLimit": 200},
+    }
+    dash = {**colour, "scale": {"domain": _CUTS, "range": _DASHES}}
+    shape["legend"] = {"columns": 1, "labelLimit": 200}
+    header = {"labelFontSize": 12, "labelColor": "currentColor"}
     return {
-        "facet": {"column": {"field": "network", "type": "nominal", "title": None}},
+        "facet": {
+            "column": {
+                "field": "network",
+                "type": "nominal",
+                "title": None,
+                "sort": list(TITLES.values()),
+                "header": header,
+            }
+        },
         "data": {"values": [*(line for line in lines if line["round_trip"] >= 1), *points]},
         "spec": {
             "width": 260,
@@ -114,8 +125,8 @@ def chart_spec(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "layer": [
                 {
                     "transform": [{"filter": "isValid(datum.cut)"}],
-                    "mark": "line",
-                    "encoding": {"x": x, "y": y, "color": colour},
+                    "mark": {"type": "line", "strokeWidth": 2},
+                    "encoding": {"x": x, "y": y, "color": colour, "strokeDash": dash},
                 },
                 {
                     "transform": [{"filter": "isValid(datum.link)"}],
@@ -124,6 +135,16 @@ def chart_spec(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 },
             ],
         },
+    }
+
+
+def _axis(field: str, title: str, end: float) -> dict[str, Any]:
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "scale": {"type": "log", "domain": [1, end], "nice": False},
+        "axis": {"values": _TICKS, "tickCount": len(_TICKS), "labelOverlap": False},
     }
 
 

@@ -16,6 +16,7 @@ from tests.helpers.faulty_server import FAULTS, FaultyServer, faulty_server
 
 LATE_MS = 5.0  # beyond the budget, at the 99.9th percentile
 _BURST = 2.0  # mean calls under one fault
+_AFTERMATH = 10  # calls after a burst that may meet an open circuit breaker; then the run waits for the link
 _UP_SECONDS = 30.0
 _TOLERANCE = 2e-4  # of logits, against those computed here
 
@@ -84,8 +85,12 @@ class Call:
 
 def _calls(setup: FaultyCalls, server: FaultyServer, model: OffloadingModel, expected: Sequence[Any]) -> Iterator[Call]:
     faults = plan_faults(setup.calls, setup.share, setup.seed)
+    since = 0  # calls since the last fault
     for number, fault in enumerate(faults):
         before = faults[number - 1] if number else None
+        since = since + 1 if fault is None else 0
+        if since == _AFTERMATH:
+            _await_link(model)
         if fault != before:
             if before is None:
                 _await_link(model)

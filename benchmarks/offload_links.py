@@ -1,15 +1,14 @@
-"""Measurements of `offload.py` over emulated links: times of calls, tuning by them, and what `bench` then measures."""
+"""Emulated links of `offload.py`: the server at their far end, and the times of calls over them."""
 
 import contextlib
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from offload_cases import CASES, MAIN, ROOT, Case, Settings, bundle_of, eetool, environment, kept
+from offload_cases import ROOT, Case, Settings, bundle_of, eetool, environment
 
 from tests.helpers.emulated_link import SERVER_ADDRESS, Conditions, EmulatedLink, emulated_link, inside
 
@@ -19,6 +18,7 @@ LINKS = {
     "40 ms, 5 Mbit/s": Conditions(40, 5),
 }
 PORT, REST_PORT = 8001, 8000
+URL = f"grpc://{SERVER_ADDRESS}:{PORT}"
 TIMEOUT_MS = 1000
 _SERVE = """
 import sys
@@ -53,7 +53,8 @@ def _start(settings: Settings, link: EmulatedLink) -> "subprocess.Popen[str]":
             inside(link.server, command), stdout=subprocess.PIPE, text=True, env=environment(None), cwd=ROOT
         )
         assert server.stdout is not None
-        server.stdout.readline()
+        if not server.stdout.readline():
+            raise SystemExit("the server did not start; what it wrote above says why")
         return server
     script = ROOT / "tests/helpers/servers/kserve_server.py"
     command = [str(settings.server_python), str(script), str(settings.repository)]
@@ -69,36 +70,7 @@ def _start(settings: Settings, link: EmulatedLink) -> "subprocess.Popen[str]":
     return server
 
 
-def measure_links(settings: Settings, slowdown: float) -> dict[str, Any]:
-    """Return the results of every link; each measurement is kept in a file and not made again.
-
-    Args:
-        settings: of the script.
-        slowdown: of the graphs on the device.
-    """
-    results = {}
-    for number, (name, conditions) in enumerate(LINKS.items()):
-        folder = settings.out / f"link{number}"
-        folder.mkdir(exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            lazily = _LazyLink(stack, settings, conditions)
-            calls = {
-                case.name: kept(
-                    folder / f"{case.name}.calls.json", partial(measure_calls, settings, case, folder, lazily)
-                )
-                for case in CASES
-            }
-            results[name] = {
-                "round_trip_ms": conditions.round_trip_ms,
-                "rate_mbit_s": conditions.rate_mbit_s,
-                "calls": calls,
-                "cascade": kept(folder / "cascade.json", partial(compare, settings, folder, lazily, slowdown)),
-                "unslowed": kept(folder / "unslowed.json", partial(tuned, settings, folder, None)),
-            }
-    return results
-
-
-class _LazyLink:
+class LazyLink:
     """A link that is made when something on it is measured."""
 
     def __init__(self, stack: contextlib.ExitStack, settings: Settings, conditions: Conditions) -> None:
@@ -112,10 +84,7 @@ class _LazyLink:
         return inside(self._link.device, [])
 
 
-URL = f"grpc://{SERVER_ADDRESS}:{PORT}"
-
-
-def measure_calls(settings: Settings, case: Case, folder: Path, link: _LazyLink) -> dict[str, Any]:
+def measure_calls(settings: Settings, case: Case, folder: Path, link: LazyLink) -> dict[str, Any]:
     """Measure calls of one case; return their times."""
     path = folder / f"{case.name}.link.json"
     rules = ("--link-calls", settings.link_calls, "--link-pause-ms", 5, "--offload-timeout-ms", TIMEOUT_MS)
@@ -131,42 +100,3 @@ def measure_calls(settings: Settings, case: Case, folder: Path, link: _LazyLink)
         "round_trip_ms": document["round_trip_ms"],
         "failures": document["failures"],
     }
-
-
-def profile_of(settings: Settings, case: Case, slowdown: float | None) -> Path:
-    """Return the measured profile of a bundle on this machine, or on one whose graphs are slower."""
-    path = settings.out / f"{case.name}-{'own' if slowdown is None else 'slow'}.profile.json"
-    if not path.exists():
-        words = ("profile", bundle_of(settings, case), "--threads", 1, "-o", path, "--accept-unstable")
-        eetool(*words, slowdown=slowdown)
-    return path
-
-
-def tuned(settings: Settings, folder: Path, slowdown: float | None) -> dict[str, Any]:
-    """Tune the main case by a measured link; return the choice of every operating point."""
-    path = folder / f"tuned-{'own' if slowdown is None else 'slow'}.eebundle"
-    link = ("--link", folder / f"{MAIN.name}.link.json", "--offload-timeout-ms", TIMEOUT_MS)
-    profile = ("--profile", profile_of(settings, MAIN, slowdown))
-    words = ("tune", bundle_of(settings, MAIN), "--data", settings.data, *profile, *link, "-o", path, "--force")
-    document = eetool(*words)
-    choice: dict[str, Any] = document["offload"]
-    return choice
-
-
-def compare(settings: Settings, folder: Path, link: _LazyLink, slowdown: float) -> dict[str, Any]:
-    """Tune the main case for the slow device and let `bench` measure it; return both."""
-    choice = tuned(settings, folder, slowdown)
-    ways: list[dict[str, Any]] = []
-    if choice["operating_points"]:
-        rules = ("--passes", settings.passes, "--min-seconds", 3, "--threads", 1, "--accept-unstable")
-        offload = ("--offload", URL, "--offload-timeout-ms", TIMEOUT_MS)
-        words = ("bench", folder / "tuned-slow.eebundle", "--data", settings.data, *offload, *rules)
-        document = eetool(*words, prefix=link.prefix(), slowdown=slowdown)
-        ways = [{**way, "error": _error(way)} for way in document["offload"]["ways"]]
-    return {"choice": choice, "ways": ways}
-
-
-def _error(way: dict[str, Any]) -> float | None:
-    """Return predicted over measured latency, less one."""
-    predicted = way["predicted_ms"]
-    return None if predicted is None else predicted / way["measured_ms"] - 1

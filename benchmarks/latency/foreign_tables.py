@@ -21,7 +21,7 @@ def write_tables(document: Mapping[str, Any], path: Path) -> None:
     """Write the data file of the page."""
     tables = {
         "summary": _table(_SUMMARY, 3, _summary(document["summary"])),
-        "networks": _table(_NETWORKS, 1, _networks(document["hours"])),
+        "networks": _table(_NETWORKS, len(_NETWORKS), _networks(document["hours"])),
         "cascades": _table(_CASCADES, 2, _cascades(document["cascades"])),
     }
     text = json.dumps({"source": _SOURCE, "tables": tables}, indent=1, ensure_ascii=False)

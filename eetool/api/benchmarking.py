@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from eetool.bench.accuracy_benchmark import AccuracyBench
     from eetool.bench.benchmark import Bench
     from eetool_runtime import Bundle, Model
+    from eetool_runtime.offload import Offload
 
 
 def bench(
@@ -29,6 +30,7 @@ def bench(
     seed: int = 0,
     accept_unstable: bool = False,
     new_data: bool = False,
+    offload: "Offload | None" = None,
     progress: Progress | None = None,
 ) -> "Bench | AccuracyBench":
     """Compare all ways to ship a bundle here: every variant, with and without early exits, and static networks.
@@ -53,6 +55,7 @@ def bench(
         seed: of the order and of resampling.
         new_data: judge all examples of `data`, none of which the model may have been made with.
         accept_unstable: keep times that scatter, and record that they do.
+        offload: `eetool_runtime.offload.Offload`, the server that the bundle asks: also time it with that.
         progress: observer of the work.
 
     Returns:
@@ -87,6 +90,7 @@ def bench(
             TimingRules(passes, min_seconds, seed),
             accept_unstable,
             reference=None if reference is None else as_path(reference, "an ONNX file or a bundle"),
+            offload=_checked(offload),
         )
         untimed = untimed_variant(rules.check(opened))
         if untimed is not None and (against or reference is not None):
@@ -102,3 +106,12 @@ def bench(
         if problem := stability_problem(measured, rules):
             raise problem
         return measured
+
+
+def _checked(offload: object) -> "Offload | None":
+    """Return the settings of a server; raises UsageError where they are something else, such as a URL."""
+    from eetool_runtime.offload import Offload
+
+    if offload is None or isinstance(offload, Offload):
+        return offload
+    raise UsageError(f"{type(offload).__name__} is no server", "Give eetool_runtime.offload.Offload(URL).")

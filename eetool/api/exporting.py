@@ -1,6 +1,7 @@
 """`eetool.export`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -21,9 +22,11 @@ from eetool.progress import Progress
 from eetool.targets import TARGETS
 
 if TYPE_CHECKING:
+    from eetool.api.offloaded_bundle import OffloadRequest
     from eetool.model.checkpoint import Checkpoint
     from eetool_runtime import Bundle
 
+_WIRES = ("fp32", "fp16", "uint8")
 _FORMATS, _PRECISIONS, _MERGES = ("onnx", "tflite"), ("fp32", "int8"), ("none", "auto", "all")
 
 
@@ -41,6 +44,9 @@ def export(
     simplify: bool = True,
     reference_graphs: bool = True,
     default: str | None = None,
+    offload: int | str | None = None,
+    wire: str | None = None,
+    repository: PathLike | None = None,
     reference: References = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -64,6 +70,9 @@ def export(
         simplify: run onnxsim over every ONNX graph.
         reference_graphs: include the graphs that `bench` compares with.
         default: operating point in use after loading, by default that of the model.
+        offload: also export what lies behind this exit for a server; `input`: everything.
+        wire: precision of what is sent: `fp32`, `fp16` or `uint8`.
+        repository: folder of the server's models.
         reference: your code that builds the network of a model.pt.
         force: replace an existing bundle.
         progress: observer of the work; receives warnings, such as that the model was never tuned.
@@ -92,6 +101,7 @@ def export(
         from eetool_runtime import open_bundle
 
         path = _path(model, output)
+        server = _server(path, offload, wire, repository, force)
         check_output(path, force, directory=True)
         watched = as_progress(progress)
         order = ExportOrder(
@@ -107,8 +117,31 @@ def export(
             default,
             force,
         )
-        export_model(order, watched)
+        if server is None:
+            export_model(order, watched)
+        else:
+            from eetool.api.offloaded_bundle import offload_checkpoint
+
+            offload_checkpoint(order, replace(server, data=order.calibration_data), watched)
         return open_bundle(path)
+
+
+def _server(
+    path: Path, offload: int | str | None, wire: str | None, repository: PathLike | None, force: bool
+) -> "OffloadRequest | None":
+    """Return the order to export for a server, or None; raises UsageError where a part of it is missing."""
+    given = {"offload": offload, "wire": wire, "repository": repository}
+    check_choice("wire", wire, _WIRES)
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return None
+    if offload is None or wire is None or repository is None:
+        raise UsageError("offload, wire and repository belong together", f"Give {' and '.join(missing)} as well.")
+    from eetool.api.offloaded_bundle import OffloadRequest
+    from eetool.export.offload.cut import parse_cut
+
+    parse_cut(str(offload))  # refuses a wrong one before anything is exported
+    return OffloadRequest(str(offload), wire, as_path(repository, "a folder"), path, None, force)
 
 
 def _variants(formats: str | Sequence[str], precisions: str | Sequence[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from eetool.api.arguments import (
     check_choice,
     check_number,
 )
+from eetool.api.offload_tuning import LinkOrder
 from eetool.api.python_errors import python_errors
 from eetool.api.tuned_model import TunedModel, TuningOrder, check_tuning_output, tune_model
 from eetool.errors import UsageError
@@ -105,6 +106,9 @@ def tune(
     default: str | None = None,
     stream: bool = False,
     max_reaction_s: float = 3.0,
+    link: PathLike | None = None,
+    max_offload_share: float | None = None,
+    offload_timeout_ms: float | None = None,
     reference: References = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -131,6 +135,9 @@ def tune(
         default: default operating point; by default the cheapest that keeps `max_accuracy_drop`.
         stream: also fit operating points for streams, on the sequences of the data.
         max_reaction_s: seconds within which their answer follows 95 % of the changes of the class.
+        link: for a bundle that asks a server, a document of `eetool profile --link`: ask only where that is faster.
+        max_offload_share: share of the inputs that may be sent.
+        offload_timeout_ms: time limit of a call, 40 by default.
         reference: your code that builds the network of a model.pt.
         force: replace an existing output, or an earlier policy.
         progress: observer of the work.
@@ -163,6 +170,7 @@ def tune(
             default=default,
             references=_references(reference),
             force=force,
+            link=_link(link, max_offload_share, offload_timeout_ms),
         )
         check_tuning_output(order)
         watched = as_progress(progress)
@@ -171,6 +179,20 @@ def tune(
 
 def _model(model: "PathLike | Checkpoint") -> "Path | Checkpoint":
     return as_path(model, "a model.pt or a bundle") if isinstance(model, (str, os.PathLike)) else as_checkpoint(model)
+
+
+def _link(link: PathLike | None, max_share: float | None, timeout_ms: float | None) -> LinkOrder | None:
+    """Return the link to tune by; raises UsageError where its settings are given without it."""
+    given = {"max_offload_share": max_share, "offload_timeout_ms": timeout_ms}
+    check_number("max_offload_share", max_share, 0, 1)
+    check_number("offload_timeout_ms", timeout_ms, 0, exclusive=True)
+    if link is not None:
+        document = as_path(link, "a document of `eetool profile --link`")
+        return LinkOrder(document, max_share, LinkOrder.timeout_ms if timeout_ms is None else timeout_ms)
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{name} is of a server", "Give link= as well.")
+    return None
 
 
 def _references(reference: References) -> tuple[str, ...]:

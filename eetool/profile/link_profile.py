@@ -15,7 +15,7 @@ from eetool.progress import SILENT, Advance, Progress
 from eetool_measure.machine import read_machine
 from eetool_measure.network_interface import interface_to, power_save
 from eetool_runtime import Bundle
-from eetool_runtime.offload import Offload, OffloadError, open_client
+from eetool_runtime.offload import Offload, OffloadError, errors, open_client
 from eetool_runtime.offload.client import InferenceClient
 from eetool_runtime.offload.link_stats import OK
 from eetool_runtime.offload.server_tail import ServerTail
@@ -24,6 +24,15 @@ _READY_S = 10.0
 _WARM_UP = 5
 _LARGER = 8  # inputs of the larger requests
 _CONNECTIONS = 20
+_REMEDY = "Start it with the folder of models that `eetool export` wrote."
+_REMEDIES = {
+    errors.CERTIFICATE: "Give its authority with --offload-ca, and in the URL the name that its certificate has.",
+    errors.UNAUTHORISED: "Give a valid token in EETOOL_OFFLOAD_TOKEN or --offload-token-file, or a certificate.",
+    errors.UNREACHABLE: "Check the URL and the network.",
+    errors.TIMEOUT: "Check the URL and the network.",
+    errors.REDIRECTED: "Give the address that it names.",
+    errors.PROTOCOL: "Give the URL of a server of the Open Inference Protocol v2.",
+}
 
 
 @dataclass(frozen=True)
@@ -100,15 +109,13 @@ def profile_link(
 
 
 def _require_ready(client: InferenceClient, model: str, server: str) -> None:
+    problem, remedy = "it is not ready, or has no such model", _REMEDY
     try:
-        ready, problem = client.ready(model, _READY_S), "it is not ready, or has no such model"
+        if client.ready(model, _READY_S):
+            return
     except OffloadError as error:
-        ready, problem = False, error.message
-    if not ready:
-        raise MissingError(
-            f"{server} does not serve {model}: {problem}",
-            "Start it with the folder of models that `eetool export` wrote.",
-        )
+        problem, remedy = error.message, _REMEDIES.get(error.kind, _REMEDY)
+    raise MissingError(f"{server} does not serve {model}: {problem}", remedy)
 
 
 class _Caller:

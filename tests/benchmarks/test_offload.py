@@ -71,6 +71,31 @@ def test_tables_have_a_row_for_every_cut(rows: list[dict[str, Any]]) -> None:
     assert len(table["columns"]) == len(table["rows"][0]["cells"])
 
 
+def test_tables_have_the_points_that_ask_and_the_reasons_of_all(tmp_path: Path) -> None:
+    tables = load_script("benchmarks/offload_tables.py")
+    asking = {"offloads": True, "local": 20.0, "link_up": 9.5, "share": 0.25, "wait": 12.0, "break_even": 30.0}
+    never = {**asking, "offloads": False, "link_up": None, "share": None, "break_even": None}
+    way = {"name": "full + server", "predicted_ms": 9.5, "measured_ms": 10.0, "wanted": 0.3, "error": -0.05}
+    bench = {"mean_ms": {"full": 21.0, "fast": 15.0}, "accuracy": {"full": 0.9, "full + server": 0.89}, "ways": [way]}
+    row = {"device": "rpi4", "slowdown": 18.1, "choice": {"choices": {"full": asking, "fast": never}}}
+    links = {"near": {"devices": [{**row, "bench": {**bench, "tuned": True}}]}}
+    assert [r["cells"] for r in tables._latency(links)["rows"]] == [
+        ["near", "rpi4", 18.1, "full", 25.0, 30.0, 21.0, 9.5, 10.0, -5.0, 90.0, 89.0]
+    ]
+    assert [r["cells"] for r in tables._choices(links)["rows"]] == [
+        ["near", "rpi4", "full", 25.0, 12.0, 30.0, "yes", 20.0, 21.0, 10.0],
+        ["near", "rpi4", "fast", None, 12.0, None, "no", 20.0, 15.0, None],
+    ]
+    forced = {"near": {"devices": [{**row, "bench": {**bench, "tuned": False}}]}}
+    assert tables._latency(forced)["rows"] == []
+    decided = {"case": "a", "n": 5, "equal": 5, "share": 0.5}
+    accuracy = {"local": 0.9, "offloaded": 0.9, "local, thresholds of offloading": 0.9}
+    document = {name: {**decided, "accuracy": accuracy} for name in ("fp32", "uint8", "features")}
+    tables.write_tables(document, tmp_path / "offload.json")
+    written = json.loads((tmp_path / "offload.json").read_text(encoding="utf-8"))["tables"]
+    assert {name: len(table["rows"]) for name, table in written.items() if table["rows"]} == {"decisions": 3}
+
+
 def test_slowed_call_takes_as_many_times_as_long() -> None:
     slow = load_script("benchmarks/slow_device/sitecustomize.py")
     begun = time.perf_counter()

@@ -10,12 +10,16 @@ import jsonschema
 import numpy as np
 import pytest
 
+import eetool
+from eetool.errors import UsageError
 from eetool.model.checkpoint import save_checkpoint
 from eetool.model.network_joining import join_networks
 from eetool_runtime import open_bundle
+from eetool_runtime.offload import Offload
 from tests.helpers.cascade_networks import small_and_big
+from tests.helpers.certificates import Authority, Tls
 from tests.helpers.inference_server import InferenceServer
-from tests.helpers.tiny_bundle import X, write_tiny_bundle
+from tests.helpers.tiny_bundle import X, with_offload, write_tiny_bundle
 
 SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
 CUT = ("--wire", "uint8", "--repository")
@@ -80,8 +84,25 @@ def test_commands_without_a_server_refuse_its_options(refused: Any, tmp_path: Pa
     refused(2, "--offload-timeout-ms is of a server", "profile", tiny, "--offload-timeout-ms", 5)
     refused(2, "--max-offload-share is of a server", "tune", tiny, "--data", "digits", "--max-offload-share", 0.5)
     refused(2, "asks no server", "profile", tiny, "--link", "http://127.0.0.1:9")
-    for secret in ("http://user:hunter2@127.0.0.1:9", "grpc://hunter2@edge"):
-        refused(2, "holds a user name or a password", "profile", tiny, "--link", secret)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:hunter2@127.0.0.1:9", "grpcs://hunter2@edge", "https://edge/?key=hunter2"]
+)
+def test_commands_print_no_credentials_of_a_url(cli: Any, tmp_path: Path, url: str) -> None:
+    tiny = write_tiny_bundle(tmp_path, edit=with_offload)
+    np.save(tmp_path / "x.npy", X)
+    commands = (
+        ("profile", tiny, "--link", url),
+        ("run", tiny, tmp_path / "x.npy", "--offload", url),
+        ("bench", tiny, "--data", "digits", "--offload", url),
+    )
+    for command in commands:
+        for form in ((), ("--json",)):
+            result = cli(*command, *form)
+            assert result.code == 2, result
+            assert "hunter2" not in result.stdout + result.stderr
+            assert "the URL of a server h" in result.stdout + result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +129,33 @@ def test_profile_link_measures_the_bytes_that_are_sent(served: tuple[Path, Infer
 
 def test_profile_link_to_nothing_is_refused(refused: Any, served: tuple[Path, InferenceServer]) -> None:
     refused(5, "127.0.0.1:9 does not serve", "profile", served[0], "--link", "http://127.0.0.1:9")
+
+
+def test_profile_link_names_what_is_wrong_and_what_helps(
+    cli: Any, served: tuple[Path, InferenceServer], tmp_path: Path
+) -> None:
+    def refusal(bundle: Path, url: str, *options: object) -> str:
+        result = cli("profile", bundle, "--link", url, *options)
+        assert (result.code, result.stdout) == (5, "")
+        text: str = result.stderr
+        return text
+
+    ours, server = served
+    (tmp_path / "token").write_text("hunter2", encoding="utf-8")
+    server.behaviour.token = "renewed"
+    expired = refusal(ours, server.url, "--offload-token-file", tmp_path / "token")
+    server.behaviour.token = None
+    assert "the server refuses the token, which may have expired" in expired
+    assert "Give a valid token in EETOOL_OFFLOAD_TOKEN" in expired
+    assert "hunter2" not in expired
+    without = refusal(write_tiny_bundle(tmp_path, edit=with_offload), server.url)
+    assert "the server has no model 'tiny-0123abcd'" in without
+    assert "Start it with the folder of models" in without
+    with InferenceServer(ours.parent / "models", "http", Tls(*Authority(tmp_path).sign("localhost"))) as secure:
+        unknown = refusal(ours, secure.url)
+    assert "is refused: unable to get local issuer certificate" in unknown
+    assert "Give its authority with --offload-ca" in unknown
+    assert "Give the URL of a server of the Open Inference Protocol" in refusal(ours, f"{server.url}/elsewhere")
 
 
 def with_delay(served: Path, folder: Path, delay_ms: float) -> Path:
@@ -145,6 +193,22 @@ def test_tune_link_offloads_where_it_pays_and_never_where_not(
     spec = open_bundle(tmp_path / "slow.eebundle").manifest.offload
     assert spec is not None
     assert spec.variants["onnx/fp32"].operating_points == {}
+
+
+def test_tune_link_energy_is_charged_where_it_is_known(
+    cli: Any, refused: Any, served: tuple[Path, InferenceServer], tmp_path: Path
+) -> None:
+    """`profile --link` measures none, and no other figure takes its place."""
+    link = json.loads((served[0].parent / "link.json").read_text(encoding="utf-8"))
+    tune = ("tune", served[0], "--data", "digits", "--device", "rpi4", "--max-accuracy-drop", 4)
+    energy = (*tune, "--max-energy-mj", 1e6, "--force", "-o", tmp_path / "m.eebundle", "--link")
+    refused(5, "is not known: it was not measured", *energy, served[0].parent / "link.json")
+    for name, millijoules, pays in (("cheap", 1e-6, True), ("dear", 1e6, False)):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({**link, "energy_mj": millijoules}), encoding="utf-8")
+        asked = validated(cli(*energy, path, "--json"))["offload"]
+        assert (asked["unit"], asked["wait"]) == ("energy_mj", millijoules)
+        assert asked["choices"]["full"]["offloads"] == pays
 
 
 def test_tune_link_of_another_model_or_device_is_refused(
@@ -193,3 +257,31 @@ def test_run_without_its_server_answers_on_the_device(
     assert run.code == 0, run
     assert "warning: the server is not asked" in run.stderr
     assert "device" in run.stdout
+
+
+def test_python_functions_do_as_the_commands(served: tuple[Path, InferenceServer], tmp_path: Path) -> None:
+    ours, server = served
+    link, output = with_delay(ours, tmp_path, 0.01), tmp_path / "tuned.eebundle"
+    tuned = eetool.tune(ours, "digits", output, device="rpi4", max_accuracy_drop=4, link=link, offload_timeout_ms=30)
+    assert tuned.offload is not None
+    assert (tuned.offload.forecast.timeout_ms, tuned.offload.forecast.points["full"].offloads) == (30, True)
+    offload = Offload(server.url, timeout_ms=5000)
+    measured = eetool.bench(output, "digits", passes=1, min_seconds=0, accept_unstable=True, offload=offload)
+    assert {way.name: way.answered for way in measured.offload.ways}["full + server"] == 1.0
+    with pytest.raises(UsageError, match="max_offload_share is of a server"):
+        eetool.tune(ours, "digits", tmp_path / "m.eebundle", device="rpi4", max_offload_share=0.5)
+    with pytest.raises(UsageError, match="str is no server"):
+        eetool.bench(ours, "digits", offload=server.url)  # type: ignore[arg-type]
+
+
+def test_python_export_writes_the_part_of_a_server(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model.pt", join_networks(small_and_big(), ensemble=False))
+    models = tmp_path / "models"
+    bundle = eetool.export(tmp_path / "model.pt", offload=1, wire="uint8", repository=models, reference_graphs=False)
+    assert bundle.manifest.offload is not None
+    assert (models / bundle.manifest.offload.model / "config.pbtxt").is_file()
+    for wrong in ({"offload": 1}, {"wire": "fp32", "repository": models}):
+        with pytest.raises(UsageError, match="belong together"):
+            eetool.export(tmp_path / "model.pt", tmp_path / "m.eebundle", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="neither the number of an exit"):
+        eetool.export(tmp_path / "model.pt", tmp_path / "m.eebundle", offload="late", wire="fp16", repository=models)

@@ -16,6 +16,7 @@ from eetool.profile.environment_check import (
     LibraryCheck,
     check_environment,
     environment_notes,
+    power_save_notes,
     probe_library,
 )
 from eetool_measure.machine import Machine, read_machine
@@ -99,12 +100,31 @@ def test_doctor_missing_optional_library_exits_with_0(
     assert "pip install eetool[tflite]" in result.stdout
 
 
-def test_environment_notes_name_governor_and_clock() -> None:
+def test_environment_notes_name_governor_and_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment_check, "power_save_notes", list)  # of this machine's own interfaces
     machine: Machine = read_machine()
     calm = replace(machine, governor="performance", clock_mhz=2400.0, max_clock_mhz=2400.0, cores=10_000)
     assert environment_notes(calm) == ()
     assert "'ondemand'" in environment_notes(replace(calm, governor="ondemand"))[0]
     assert environment_notes(replace(calm, clock_mhz=600.0)) == ("the clock is at 600 of 2400 MHz",)
+
+
+def test_doctor_warns_of_a_wifi_interface_that_saves_power(
+    report: EnvironmentReport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, saves in (("wlan0", "Y"), ("wlan1", "N")):
+        parameters = tmp_path / "sys/class/net" / name / "device/driver/module/parameters"
+        parameters.mkdir(parents=True)
+        (parameters / "power_save").write_text(saves)
+        (parameters.parents[3] / "wireless").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))  # without iw
+    (note,) = power_save_notes(tmp_path)
+    assert "the Wi-Fi interface wlan0 saves power" in note
+    assert "`sudo iw dev wlan0 set power_save off`" in note
+    monkeypatch.setattr(environment_check, "power_save_notes", lambda: [note])
+    assert note in environment_notes(read_machine())
+    monkeypatch.setattr(environment_check, "check_environment", lambda: replace(report, notes=(note,)))
+    assert f"note: {note}" in CliRunner().invoke(cli, ["doctor"]).stdout
 
 
 def test_check_environment_reads_versions_without_import(report: EnvironmentReport) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import eetool_runtime as ee
+from eetool_runtime.offload import Offload, open_client
+from eetool_runtime.offload.client import InferRequest
 from tests.helpers.real_servers import RealServer, run_server, server_params
 from tests.helpers.storage_proxy import free_ports
 from tests.helpers.tiny_bundle import X, write_tiny_bundle
@@ -67,6 +69,29 @@ def test_answers_equal_those_of_the_runtime(served: RealServer, path: Path) -> N
     assert outputs["exit"] == [result.exit for result in expected]
     np.testing.assert_allclose(outputs["confidence"], [result.confidence for result in expected], rtol=1e-6)
     assert len(set(outputs["exit"])) == 3
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_raw_answers_equal_those_of_the_runtime(served: RealServer, path: Path, protocol: str) -> None:
+    """Over gRPC, and over REST with binary tensors."""
+    if protocol == "grpc":
+        pytest.importorskip("grpc")
+    elif served.log.stem == "mlserver":
+        pytest.skip("MLServer has no binary tensors over REST")
+    model = ee.load(path)
+    model.use(POINT)
+    expected = model.batch(X)
+    client = open_client(Offload(f"{protocol}://{served.grpc if protocol == 'grpc' else served.rest}"))
+    try:
+        assert client.ready("digits", 20.0)
+        outputs = client.infer(InferRequest("digits", {"input": X}, ["class", "exit", "confidence"]), 20.0).outputs
+    finally:
+        client.close()
+    assert [outputs[name].ravel().tolist() for name in ("class", "exit")] == [
+        [result.index for result in expected],
+        [result.exit for result in expected],
+    ]
+    np.testing.assert_allclose(outputs["confidence"].ravel(), [r.confidence for r in expected], rtol=1e-6)
 
 
 def test_metadata_describes_inputs_and_outputs(served: RealServer) -> None:

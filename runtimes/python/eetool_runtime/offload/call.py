@@ -159,7 +159,16 @@ class OffloadCall:
                 self.macs += self._rules.components[position].macs
 
     def fits(self, section: PlanSection, left_ns: int, spent_ns: int, spent_macs: int) -> bool:
-        """Return whether `section` is expected to end in time, see `LatencyEstimator.fits`."""
+        """Return whether `section` is expected to end in time, see `LatencyEstimator.fits`.
+
+        Where it is not, the call ends before it; if that is at the cut, the input is counted as one that is not sent.
+        """
+        fits = self._is_expected_in_time(section, left_ns, spent_ns, spent_macs)
+        if not fits and self.outcome is None and section.gate.exit_index >= self._tail.spec.first_exit:
+            self.outcome = self._tail.pass_over(1).outcome
+        return fits
+
+    def _is_expected_in_time(self, section: PlanSection, left_ns: int, spent_ns: int, spent_macs: int) -> bool:
         if section.gate.exit_index >= self._tail.spec.first_exit:
             if self.answers is not None:
                 return True

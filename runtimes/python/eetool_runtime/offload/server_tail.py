@@ -75,6 +75,13 @@ class ServerTail:
         self.stats.skip(SKIPPED, inputs)
         return Attempt(SKIPPED, None)
 
+    def pass_over(self, inputs: int) -> Attempt:
+        """Count inputs that end at the cut: `open` where nothing is sent now, else `skipped`."""
+        if not self.breaker.is_open:
+            return self.skip(inputs)
+        self.stats.skip(OPEN, inputs)
+        return Attempt(OPEN, None)
+
     def attempt(self, tensors: Mapping[str, np.ndarray], rows: int, budget_s: Optional[float] = None) -> Attempt:
         """Ask the server once about `rows` inputs, within the budget of an attempt, or a shorter one.
 

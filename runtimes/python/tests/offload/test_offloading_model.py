@@ -170,6 +170,14 @@ def test_call_reply_that_is_wrong_is_refused_and_counted(model: Any, server: Inf
             assert model(HARD).offload == "ok"
 
 
+@pytest.mark.parametrize("refusal", [Refusal(503, "UNAVAILABLE", "x"), Refusal(500, "INTERNAL", "x")], ids=str)
+def test_call_that_fails_asks_once(model: Any, server: InferenceServer, refusal: Refusal) -> None:
+    server.behaviour.refusal = refusal
+    before = server.behaviour.requests
+    assert model(HARD).offload == "refused"
+    assert server.behaviour.requests == before + 1
+
+
 def test_call_breaker_opens_after_three_failures_and_a_probe_closes_it(
     load: Load, proxy: FaultProxy, server: InferenceServer, quick_probes: None
 ) -> None:
@@ -234,6 +242,20 @@ def test_call_deadline_ends_a_request_and_the_deepest_exit_answers(load: Load, s
     assert (result.exit, result.where, result.offload, result.gated) == (0, "device", "timeout", False)
     assert result.latency_ms < 1500
     wait_for(lambda: model.memory()["not_loaded"] == [])  # loaded in the background for later calls
+
+
+def test_call_that_a_deadline_ends_at_the_cut_is_counted(load: Load, protocol: str, server: InferenceServer) -> None:
+    """With fallback="best" nothing runs behind the cut: `open` while nothing is sent, `skipped` where it is late."""
+    model = load(f"{protocol}://127.0.0.1:1", fallback="best")
+    wait_for(lambda: not model.link_is_up)
+    result = model(HARD, deadline_ms=LONG_MS)
+    assert (result.exit, result.where, result.offload, result.gated) == (0, "device", "open", False)
+    assert model(EASY, deadline_ms=LONG_MS).offload is None
+    assert model.stats()["offload"]["inputs"]["open"] == 1
+    slow = load(server.url, fallback="best", timeout_ms=LONG_MS)
+    slow.check_server()
+    assert slow(HARD, deadline_ms=LONG_MS / 2).offload == "skipped"
+    assert slow.stats()["offload"]["inputs"]["skipped"] == 1
 
 
 def test_call_min_exit_and_watch_hold_for_exits_of_the_server(model: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import pytest
 
 import eetool_runtime as ee
 from eetool_runtime.errors import BackendError, UsageError
+from eetool_runtime.governor import Governor, Rule
 from eetool_runtime.offload import Offload, OffloadError
 from eetool_runtime.offload.readings import round_trip_ms
 from tests.helpers.inference_server import InferenceServer, Refusal
@@ -64,6 +66,20 @@ def test_round_trip_reading_needs_some_requests_and_an_open_link(model: Any) -> 
     assert 0 < (read() or 0) < LONG_MS
     model.close()
     assert read() is None
+
+
+def test_governor_follows_the_link(model: Any, server: InferenceServer) -> None:
+    rule = Rule("link", round_trip_ms(model, requests=20), tighten=300.0, relax=150.0)
+    seconds = itertools.count(0.0, 1000.0)
+    governor = Governor(model, [rule], points=("full", "balanced"), clock=lambda: next(seconds))
+    model.use("full")
+    for _ in range(20):
+        model(HARD)
+    assert governor.update() == "full"
+    server.behaviour.delay_s = 0.5
+    for _ in range(3):  # the 90th percentile of 20
+        model(HARD)
+    assert governor.update() == "balanced"
 
 
 def test_memory_tail_is_loaded_when_it_is_first_needed(load: Load, server: InferenceServer) -> None:
