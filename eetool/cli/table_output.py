@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from eetool.latency.check.table_check import TableCheck
     from eetool.latency.table.hw_profile import HwProfile
     from eetool.latency.table.table import Composition, Regression, TableEntry
+    from eetool.latency.table.weight_streaming import WeightStreaming
 
 # Coefficients of time and of energy: a constant, per million MACs, per megabyte.
 _REGRESSION_COLUMNS = {
@@ -183,7 +184,15 @@ def _table_lines(profile: "HwProfile") -> list[Any]:
         for c in profile.compositions
     ]
     lines += [_cascade_line(c) for c in profile.compositions if c.turn_ms_per_mb is not None]
+    lines += [_streaming_line(c, c.streaming) for c in profile.compositions if c.streaming is not None]
     return lines
+
+
+def _streaming_line(c: "Composition", streaming: "WeightStreaming") -> str:
+    return (
+        f"networks of more than {streaming.resident_mb:g} MB of weights, {conditions(c)}: up to another "
+        f"{milliseconds(streaming.ms_per_mb)} ms per megabyte, {milliseconds(streaming.ms_per_kernel)} ms per kernel"
+    )
 
 
 def _cascade_line(c: "Composition") -> str:

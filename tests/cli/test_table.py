@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from eetool.latency.table.hw_profile import HwProfile, profile_document, read_profile
+from eetool.latency.table.weight_streaming import WeightStreaming
 from eetool.records import canonical
 from eetool_measure.__main__ import main as measure
 
@@ -190,6 +191,21 @@ def test_show_prints_table_and_sources(cli: Any, tmp_path: Path) -> None:
     assert "latency table: empty" in cli("table", "show", path).stdout
     jsonschema.validate(cli("table", "show", path, "--json").document, SCHEMA)
     assert cli("table", "show", "nowhere.json").code == 3
+
+
+def test_show_tells_what_heavy_networks_cost(cli: Any, tmp_path: Path) -> None:
+    first, streaming = read_first(), WeightStreaming(resident_mb=8.0, ms_per_mb=0.02, ms_per_kernel=0.0005)
+    heavy = replace(first, name="heavy", compositions=(replace(first.compositions[0], streaming=streaming),))
+    path = tmp_path / "heavy.json"
+    path.write_text(canonical({"schema": "hw_profile/1", **profile_document(heavy)}))
+    assert "networks of more than 8 MB of weights" in cli("table", "show", path).stdout
+    assert read_profile(path).compositions[0].streaming == streaming
+    jsonschema.validate(cli("table", "show", path, "--json").document, SCHEMA)
+    broken = json.loads(path.read_text())
+    broken["compositions"][0]["streaming"]["resident_mb"] = 0
+    path.write_text(json.dumps(broken))
+    refused = cli("table", "show", path)
+    assert (refused.code, "streaming.resident_mb" in refused.stderr) == (3, True)
 
 
 def read_first() -> HwProfile:
