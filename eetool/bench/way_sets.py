@@ -1,5 +1,6 @@
 """Sets of ways whose graphs are loaded together: one variant of a bundle, or one network of `--against`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class WaySet(Protocol):
         """Return the predictions of every way on all inputs."""
 
 
-class OpenedWays:
+class OpenedWays(ABC):
     """Loading of graphs that stay loaded where `keep` is set."""
 
     keep = False
@@ -87,8 +88,9 @@ class OpenedWays:
             self._kept = ways
         yield ways
 
+    @abstractmethod
     def _open(self) -> Ways:
-        raise NotImplementedError
+        """Return the ways with loaded graphs."""
 
 
 class VariantWays(OpenedWays):
