@@ -39,7 +39,7 @@ def next_probes(done: Sequence[ProbeTimes], kind: ProbeKind, planned: int, first
     count = min(_BATCH, planned - len(measured))
     first = max(first_seed, max((net.seed + 1 for net in measured), default=first_seed))
     if len(measured) < _SHARE_EVEN * planned:
-        return _with_twins(itertools.islice(_writable(probe_networks(first), kind), count), kind)
+        return _with_twins(itertools.islice(_writable(probe_networks(first), kind), count), kind)[:count]
     usable = done[: len(done) // _TABLE_EVERY * _TABLE_EVERY] or done  # a slightly older table is good enough
     costs = _kernel_costs(kind, tuple(usable))
     candidates = list(itertools.islice(_writable(probe_networks(first), kind), _CANDIDATES * count))
@@ -49,7 +49,7 @@ def next_probes(done: Sequence[ProbeTimes], kind: ProbeKind, planned: int, first
         _uncertainty(net, kind, costs) * float(np.clip(errors.get(net.family, usual) / max(usual, 1e-6), *_WEIGHTS))
         for net in candidates
     ]
-    return _with_twins((candidates[i] for i in sorted(np.argsort(uncertainties)[-count:])), kind)
+    return _with_twins((candidates[i] for i in sorted(np.argsort(uncertainties)[-count:])), kind)[:count]
 
 
 def _with_twins(networks: Iterable[ProbeNetwork], kind: ProbeKind) -> list[ProbeNetwork]:
