@@ -1,5 +1,6 @@
 """Checkpoints and fronts that name code: commands import, call or open nothing that the user did not name."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -118,6 +119,9 @@ def audited(folder: Path, lists: list[list[str]]) -> list[dict[str, Any]]:
     return answers
 
 
+TRANSFORMERS = importlib.util.find_spec("transformers") is not None
+
+
 def prepare(folder: Path) -> None:
     (folder / "canary.py").write_text(CANARY)
     (folder / "secret").mkdir()
@@ -134,7 +138,9 @@ def test_commands_hostile_checkpoint_execute_nothing(sound: Checkpoint, tmp_path
     lists += others("2.pt", "2.json")
     for arguments, answer in zip(lists, audited(tmp_path, lists), strict=True):
         assert answer["seen"] == [], arguments
-        assert answer["code"] in (2, 3) or arguments[0] == "report", (arguments, answer)
+        lacking = answer["code"] == 5 and "package transformers is not installed" in answer["stderr"]
+        allowed = answer["code"] in (2, 3) or arguments[0] == "report" or (lacking and not TRANSFORMERS)
+        assert allowed, (arguments, answer)
     assert not (tmp_path / "pwned").exists()
 
 
