@@ -60,8 +60,8 @@ def price_cascade(layout: CascadeLayout, graphs: Mapping[str, GraphCost], compos
     streaming = composition.streaming
     weights_mb = {name: graph.weight_mb for name, graph in graphs.items()}
     so_far_mb = layout.running_sums(weights_mb)
-    more_ms_of = {name: _more_streaming_ms(graph, so_far_mb[name], streaming) for name, graph in graphs.items()}
-    latency = layout.arrange({name: graph.latency_ms + step_ms + more_ms_of[name] for name, graph in graphs.items()})
+    more_ms_of = {name: _more_streaming_ms(graphs[name], total_mb, streaming) for name, total_mb in so_far_mb.items()}
+    latency = layout.arrange({name: graphs[name].latency_ms + step_ms + more for name, more in more_ms_of.items()})
     penalty = layout.cache_penalty(weights_mb, composition.turn_ms or 0.0, composition.turn_ms_per_mb or 0.0)
     costs = {
         MACS: layout.arrange({name: float(graph.macs) for name, graph in graphs.items()}),
