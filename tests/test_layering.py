@@ -50,7 +50,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "onnxruntime": (BACKENDS, "eetool/graphs/quantize.py", f"{MEASURE}kernel_trace.py"),
     "ai_edge_litert": (BACKENDS,),
     "tflite_runtime": (BACKENDS,),
-    "tflite_micro": (BACKENDS, "eetool/microcontroller/arena_measurement.py"),
+    "tflite_micro": (BACKENDS, *(f"eetool/microcontroller/arena_{part}.py" for part in ("measurement", "trial"))),
     "click": ("eetool/cli/",),
     "rich": ("eetool/cli/",),
     "eetool": ("eetool/",),

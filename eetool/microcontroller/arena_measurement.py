@@ -17,6 +17,7 @@ from typing import Any
 
 from eetool.errors import ArtefactError, MissingError
 from eetool.latency.probes.tflite_builder import TfliteBuilder
+from eetool.microcontroller.arena_trial import smallest_arena
 from eetool.microcontroller.memory_plan import ALIGNMENT, aligned
 
 _LARGEST_ARENA = 1 << 28  # bytes
@@ -73,9 +74,10 @@ def measure_arena(graph: bytes, where: str) -> ArenaNeed:
     runtime = _require_tflm()
     found = _allocations(_load(runtime, graph, where))
     working = aligned(found.head)
-    if working < _PLANNING_BYTES + _PLANNING_BYTES_PER_TENSOR * found.tensors:
+    planning = aligned(_PLANNING_BYTES + _PLANNING_BYTES_PER_TENSOR * found.tensors)
+    if working < planning:
         # The planner may need more than the tensors. Here it also has the place of what is allocated after it.
-        smallest = _smallest_working(runtime, graph, working, found.tail)
+        smallest = _smallest_working(graph, working, planning, found.tail, where)
         working = smallest + aligned(found.ends) + _POINTERS
     return ArenaNeed(working, aligned(found.tail - allocator_bytes()) + ALIGNMENT)
 
@@ -93,15 +95,17 @@ def allocator_bytes() -> int:
     return aligned(found.tail - found.recorded)
 
 
-def _smallest_working(runtime: Any, graph: bytes, least: int, tail: int) -> int:
-    """Return the smallest working memory, at least `least`, with which a graph is loaded beside `tail` bytes."""
-    most = least
-    while not _fits(runtime, graph, most + tail):
-        least, most = most, 2 * most + ALIGNMENT
-    while most - least > ALIGNMENT:
-        middle = aligned((least + most) // 2)
-        least, most = (least, middle) if _fits(runtime, graph, middle + tail) else (middle, most)
-    return most
+def _smallest_working(graph: bytes, least: int, enough: int, tail: int, where: str) -> int:
+    """Return the smallest working memory, at least `least`, with which a graph is loaded beside `tail` bytes.
+
+    It is searched from `enough` bytes downwards.
+    """
+    while enough <= _LARGEST_ARENA:
+        arena = smallest_arena(graph, least + tail, enough + tail)
+        if arena is not None:
+            return arena - tail
+        enough *= 2
+    raise ArtefactError(f"{where}: the memory that it needs cannot be measured: no arena is large enough")
 
 
 def _require_tflm() -> Any:
@@ -131,15 +135,6 @@ def _load(runtime: Any, graph: bytes, where: str) -> Any:
 def _interpreter(runtime: Any, graph: bytes, arena_bytes: int) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):  # it prints a count
         return runtime.Interpreter.from_bytes(graph, arena_size=arena_bytes)
-
-
-def _fits(runtime: Any, graph: bytes, arena_bytes: int) -> bool:
-    with _captured():
-        try:
-            _interpreter(runtime, graph, arena_bytes)
-        except RuntimeError:
-            return False
-    return True
 
 
 def _allocations(interpreter: Any) -> _Allocations:
