@@ -4,8 +4,9 @@
 
 Three small networks: handwritten digits (resnet8), spoken digits (TC-ResNet8 on log-mel features, --speech)
 and photographs (resnet8 on some images of CIFAR-10, --cifar: the folder of the archive). Each is trained, tuned and
-exported once, into DIR; a part that is there is not made again. Every variant of a bundle answers the same test inputs,
-and so does a second bundle whose exits are joined with their segments. Prints one JSON document, also written to
+exported once, into DIR; a part that is there is not made again. The bundle of all variants has separate exits, as
+other devices run them; every variant answers the same test inputs, and so does a second bundle for microcontrollers
+alone, whose exits are joined with their segments, as is the default there. Prints one JSON document, also written to
 DIR/results.json. It has no times: those of tflite_micro here are not a device's.
 """
 
@@ -108,10 +109,10 @@ def make_bundle(folder: Path, part: Part) -> Bundle:
 
 
 def make_joined(folder: Path, part: Part) -> Bundle:
-    """Export the tuned model once more, for microcontrollers alone, with exits joined with their segments."""
+    """Export the tuned model once more, for microcontrollers alone: there, exits are joined with their segments."""
     bundle = folder / "joined.eebundle"
     if not bundle.exists():
-        options = ("--target", "mcu", "--merge", "all", "--calibration-data", part.data)
+        options = ("--target", "mcu", "--calibration-data", part.data)
         _eetool(folder, "export", "tuned.pt", *options, "-o", bundle.name)
     return open_bundle(bundle)
 

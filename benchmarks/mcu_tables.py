@@ -4,7 +4,7 @@
     python benchmarks/mcu_device_code.py DIR/NETWORK/BUNDLE.eebundle … > DIR/device/NETWORK-BUNDLE-MACHINE.json
     python benchmarks/mcu_tables.py DIR --tables docs/results/data/microcontrollers.json
 
-DIR is that of `mcu.py`. NETWORK is digits, spoken_digits or cifar10, BUNDLE model or joined, MACHINE x86 or arm.
+DIR is that of `mcu.py`. NETWORK is digits, spoken_digits or cifar10, BUNDLE joined or model, MACHINE x86 or arm.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 NETWORKS = {"digits": "ResNet-8, digits", "spoken_digits": "TC-ResNet8, spoken digits", "cifar10": "ResNet-8, CIFAR-10"}
-BUNDLES = {"model": "separate", "joined": "joined"}
+BUNDLES = {"joined": "joined", "model": "separate"}
 MACHINES = {"x86": "x86-64", "arm": "32-bit Arm, emulated"}
 FLOAT, LITERT, MICRO = "onnx/fp32", "tflite/int8", "tflm/int8"
 KIB = 1024
@@ -48,13 +48,13 @@ def accuracy(figures: dict[str, Any], joined: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for name, title in NETWORKS.items():
         variants = figures[name]["variants"]
-        exits = [variants[v]["exit_accuracies"] for v in (FLOAT, LITERT, MICRO)]
-        exits.append(joined[name]["variants"][MICRO]["exit_accuracies"])
+        whole = (variants[FLOAT], variants[LITERT], joined[name]["variants"][MICRO], variants[MICRO])
+        exits = [variant["exit_accuracies"] for variant in whole]
         same = variants[LITERT]["same_class_as_tflite_micro"]
         for i, cells in enumerate(zip(*exits, same, strict=True)):
             rows.append([title, figures[name]["n"], i, *(_percent(c) for c in cells)])
     columns = [("network", TEXT), ("test inputs", NUMBER), ("exit", NUMBER), ("fp32, %", NUMBER)]
-    columns += [("LiteRT int8, %", NUMBER), ("TFLM int8, %", NUMBER), ("the same, exits joined, %", NUMBER)]
+    columns += [("LiteRT int8, %", NUMBER), ("TFLM int8, %", NUMBER), ("the same, exits separate, %", NUMBER)]
     return _table([*columns, ("same class in LiteRT and TFLM, %", NUMBER)], rows)
 
 

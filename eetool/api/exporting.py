@@ -19,7 +19,7 @@ from eetool.api.arguments import (
 from eetool.api.python_errors import python_errors
 from eetool.errors import UsageError
 from eetool.progress import Progress
-from eetool.targets import TARGETS
+from eetool.targets import TARGETS, default_merge
 
 if TYPE_CHECKING:
     from eetool.api.offloaded_bundle import OffloadRequest
@@ -37,7 +37,7 @@ def export(
     formats: str | Sequence[str] = "onnx",
     precisions: str | Sequence[str] = "fp32",
     target: str | None = None,
-    merge: str = "none",
+    merge: str | None = None,
     calibration_data: Data | None = None,
     judge_speed: bool | None = None,
     profile: PathLike | None = None,
@@ -62,7 +62,8 @@ def export(
         formats: `onnx`, `tflite` or both; with a target, may be empty.
         precisions: `fp32`, `int8` or both; every format is written in every precision.
         target: `mcu` adds the variant for microcontrollers, in which every tensor is int8.
-        merge: join exit branches with their segments: `none`, `all`, or `auto` where it is faster by `profile`.
+        merge: join exit branches with their segments: `none`, `all`, or `auto` where it is faster by `profile`; by
+            default `none`, with the target `mcu` `all`.
         calibration_data: data to calibrate int8 with, by default that of the model, else its samples.
         judge_speed: keep a component float where int8 is slower on this machine; by default unless the model was tuned
             for another device.
@@ -108,7 +109,7 @@ def export(
             as_checkpoint(model, reference),
             path,
             variants,
-            merge,
+            merge or default_merge(target),
             None if calibration_data is None else as_source(calibration_data, watched),
             judge_speed,
             None if profile is None else as_path(profile, "a document of `eetool profile`"),

@@ -21,9 +21,13 @@ from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.litert_difference import compare_with_litert
 from eetool.graphs.tflite_graph import read_tflite
 from eetool.graphs.tflm_operators import OPERATORS, float_operators
+from eetool.microcontroller.arena_measurement import allocator_bytes
+from eetool.microcontroller.cascade import read_cascade
+from eetool.microcontroller.footprint import GraphMemory, measure_footprint, measure_graph
 from eetool.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eetool.model.gate_scores import ENTROPY
 from eetool_runtime import Bundle, load, open_bundle
+from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.tflite_signature import read_signature
 from tests.helpers.tflm_bundle import HAS_TFLM, WITHOUT_TFLM
 
@@ -64,13 +68,104 @@ def micro(model: Checkpoint, digits: Source, once: Callable[..., Path], cli: Cli
     return open_bundle(once("micro", export) / "model.eebundle")
 
 
+@pytest.fixture(scope="module")
+def separate(micro: Bundle, once: Callable[..., Path], cli: Cli) -> Bundle:
+    """Return the read-only bundle of the same model with separate exits, fitted on the same digits."""
+    made = micro.path.parent
+
+    def export(folder: Path) -> None:
+        options = ("--target", "mcu", "--merge", "none", "--calibration-data", f"npz:{made / 'few.npz'}")
+        output = cli("export", made / "model.pt", *options, "-o", folder / "model.eebundle", "--json")
+        assert output.code == 0, output
+
+    return open_bundle(once("micro-separate", export) / "model.eebundle")
+
+
+@pytest.fixture(params=["joined", "separate"])
+def either(request: pytest.FixtureRequest) -> Bundle:
+    """Return the bundle with joined exits, which is the default, and the one with separate exits."""
+    bundle: Bundle = request.getfixturevalue("micro" if request.param == "joined" else "separate")
+    return bundle
+
+
 def files_of(bundle: Bundle) -> dict[str, Path]:
     return {name: bundle.file(graph.path) for name, graph in bundle.variant(VARIANT).components.items()}
 
 
-def test_export_files_are_fully_integer_and_have_operators_of_tflm(micro: Bundle) -> None:
-    assert list(micro.manifest.variants) == [VARIANT]
-    for path in files_of(micro).values():
+def kinds_of(bundle: Bundle) -> list[tuple[str, str]]:
+    return [(component.name, component.kind) for component in bundle.manifest.components]
+
+
+def unsplit_memory(bundle: Bundle) -> GraphMemory:
+    """Return the memory of the network without early exits; its allocator is among the records."""
+    path = bundle.variant(VARIANT).references["unsplit"]
+    own = measure_graph(bundle.file(path).read_bytes(), path)
+    return replace(own, persistent_bytes=own.persistent_bytes + allocator_bytes())
+
+
+def test_export_joins_exits_with_their_segments_unless_asked_otherwise(micro: Bundle, separate: Bundle) -> None:
+    assert kinds_of(micro) == [("seg0", "joined"), ("seg1", "joined"), ("exit2", "exit")]
+    assert [name for name, _ in kinds_of(separate)] == ["seg0", "exit0", "seg1", "exit1", "exit2"]
+
+
+def test_export_joined_exits_answer_and_decide_as_separate_ones(
+    micro: Bundle, separate: Bundle, digits: Source
+) -> None:
+    loaded = load(micro)
+    inputs = np.concatenate([loaded.preprocess(image.transpose(1, 2, 0)) for image in digits.inputs[:20]])
+    for joined, alone in zip(loaded.every_exit(inputs), load(separate).every_exit(inputs), strict=True):
+        # The same integers, which a step would tell apart; their scales may differ in the last bit of float32.
+        np.testing.assert_allclose(joined[0], alone[0], rtol=1e-6, atol=0)
+    one, other = micro.variant(VARIANT), separate.variant(VARIANT)
+    assert one.temperatures == pytest.approx(other.temperatures, rel=1e-4)
+    for name, point in one.operating_points.items():
+        same = other.operating_points[name]
+        assert point.thresholds == tuple(None if t is None else pytest.approx(t, rel=1e-4) for t in same.thresholds)
+        assert point.expected is not None
+        assert same.expected is not None
+        assert point.expected.exit_shares == same.expected.exit_shares
+
+
+def test_export_joined_exits_take_less_memory_and_a_disabled_one_runs(micro: Bundle, separate: Bundle) -> None:
+    joined, alone = (measure_footprint(read_cascade(bundle)) for bundle in (micro, separate))
+    assert joined.measured_working_bytes <= alone.measured_working_bytes
+    assert joined.persistent_bytes < alone.persistent_bytes
+    assert joined.graph_bytes < alone.graph_bytes
+    unsplit = unsplit_memory(micro)
+    assert joined.arena_bytes <= 1.1 * (unsplit.working_bytes + unsplit.persistent_bytes)
+    measured = joined.measured_working_bytes + joined.persistent_bytes
+    assert measured <= 1.1 * (unsplit.measured_working_bytes + unsplit.persistent_bytes)
+    steps = {name: plan_steps(bundle.manifest, (None, None)) for name, bundle in (("all", micro), ("none", separate))}
+    assert steps["all"][-1].macs > steps["none"][-1].macs  # no exit but the last is asked, and joined ones run
+
+
+def test_export_of_small_activations_keeps_the_arena_near_that_of_the_unsplit_network(
+    once: Callable[..., Path], cli: Cli
+) -> None:
+    """TC-ResNet8 has 5 KB of activations, so that the records of interpreters decide; its weights do not matter."""
+
+    def export(folder: Path) -> None:
+        features = np.random.default_rng(0).normal(0, 1, (200, 61, 40)).astype(np.float32)
+        np.savez(folder / "words.npz", features=features, labels=np.arange(200) % 10)
+        options = ("--data", f"npz:{folder / 'words.npz'}", "--exits", 2, "--branch", "linear", "--epochs", 0)
+        for command in (
+            ("train", "tcresnet8", *options, "-o", folder / "m.pt"),
+            ("export", folder / "m.pt", "--target", "mcu", "-o", folder / "m.eebundle"),
+        ):
+            output = cli(*command)
+            assert output.code == 0, output
+
+    bundle = open_bundle(once("micro-words", export) / "m.eebundle")
+    own, unsplit = measure_footprint(read_cascade(bundle)), unsplit_memory(bundle)
+    assert own.measured_working_bytes <= unsplit.measured_working_bytes  # 4,896 and 5,120 when this was written
+    assert own.arena_bytes <= 1.1 * (unsplit.working_bytes + unsplit.persistent_bytes)  # 14,912 and 14,304
+    # Records with 64-bit pointers, of three graphs and an allocator in place of one: 9,120 and 7,456.
+    assert own.persistent_bytes <= 1.25 * unsplit.persistent_bytes
+
+
+def test_export_files_are_fully_integer_and_have_operators_of_tflm(either: Bundle) -> None:
+    assert list(either.manifest.variants) == [VARIANT]
+    for path in files_of(either).values():
         graph, signature = read_tflite(path), read_signature(path.read_bytes())
         assert {o.op for o in graph.operations} <= OPERATORS
         assert float_operators(graph) == ()
@@ -79,26 +174,29 @@ def test_export_files_are_fully_integer_and_have_operators_of_tflm(micro: Bundle
             assert stored.tensor.dtype == "int8"
 
 
-def test_export_boundaries_have_one_scale_and_their_channels_last(micro: Bundle) -> None:
-    signatures = {name: read_signature(path.read_bytes()) for name, path in files_of(micro).items()}
+def test_export_boundaries_have_one_scale_and_their_channels_last(either: Bundle) -> None:
+    signatures = {name: read_signature(path.read_bytes()) for name, path in files_of(either).items()}
     made = {name: stored for s in signatures.values() for name, stored in s.outputs.items()}
     read = [(name, stored) for s in signatures.values() for name, stored in s.inputs.items() if name in made]
-    assert len(read) > len({name for name, _ in read}) > 0  # some tensor has several readers
+    several = len(read) > len({name for name, _ in read}) > 0  # readers of some tensor
+    assert several == any(kind == "segment" for _, kind in kinds_of(either))
+    assert read
     for name, stored in read:
         assert stored.quantization == made[name].quantization
-    for name, tensor in micro.variant(VARIANT).tensors.items():
+    for name, tensor in either.variant(VARIANT).tensors.items():
         n, *image, channels = tensor.shape
         assert (tensor.dtype, n) == ("int8", "batch")
-        assert micro.manifest.tensors[name].shape == ("batch", channels, *image)
+        assert either.manifest.tensors[name].shape == ("batch", channels, *image)
         assert made[name].tensor.shape == (1, *image, channels)
-    operators = [o.op for path in files_of(micro).values() for o in read_tflite(path).operations]
+    operators = [o.op for path in files_of(either).values() for o in read_tflite(path).operations]
     assert "TRANSPOSE" not in operators
 
 
-def test_export_exit_file_ends_at_the_logits(micro: Bundle) -> None:
-    for e in micro.manifest.exits:
-        signature = read_signature(files_of(micro)[e.component].read_bytes())
-        assert list(signature.outputs) == [e.logits]
+def test_export_exit_file_ends_at_the_logits(either: Bundle) -> None:
+    boundaries = set(either.variant(VARIANT).tensors)
+    for e in either.manifest.exits:
+        signature = read_signature(files_of(either)[e.component].read_bytes())
+        assert set(signature.outputs) - boundaries == {e.logits}
         assert e.temperature not in signature.inputs
 
 

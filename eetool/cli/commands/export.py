@@ -13,7 +13,7 @@ from eetool.cli.export_output import bundle_result, cuts_result, offload_result,
 from eetool.cli.options import PATH, PROFILE, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
-from eetool.targets import TARGETS
+from eetool.targets import TARGETS, default_merge
 
 if TYPE_CHECKING:
     from eetool.api.exported_bundle import ExportOrder
@@ -46,7 +46,7 @@ class ExportRequest:
     calibration_data: str | None
     judge_speed: bool | None
     layout: str
-    merge: str
+    merge: str | None
     profile: Path | None
     simplify: bool
     reference: bool
@@ -65,6 +65,11 @@ class ExportRequest:
         named = any(source(name) is ParameterSource.COMMANDLINE for name in ("formats", "precisions"))
         variants = tuple(f"{f}/{p}" for f in self.formats for p in self.precisions)
         return variants if self.target is None else (*(variants if named else ()), TARGETS[self.target])
+
+    @property
+    def merge_mode(self) -> str:
+        """How exit branches are joined: as asked, else by the target."""
+        return self.merge or default_merge(self.target)
 
 
 _OPTIONS = {"formats": "format", "precisions": "precision", "named": "model"}
@@ -114,9 +119,9 @@ _OPTIONS = {"formats": "format", "precisions": "precision", "named": "model"}
 @click.option(
     "--merge",
     type=click.Choice(["none", "auto", "all"]),
-    default="none",
-    show_default=True,
-    help="Join exit branches with their segments: where it is faster by --profile, or everywhere.",
+    default=None,
+    help="Join exit branches with their segments: where it is faster by --profile, or everywhere.  "
+    "[none; all with --target mcu]",
 )
 @click.option(
     "--profile", type=PROFILE, help="For --merge auto: document of `eetool profile` for the bundle without joins."
@@ -200,7 +205,7 @@ def _order(request: ExportRequest, target: Path) -> "ExportOrder":
         load_checkpoint(request.model, request.named),
         target,
         request.variants,
-        request.merge,
+        request.merge_mode,
         request.calibration_data,
         request.judge_speed,
         request.profile,
@@ -273,7 +278,7 @@ def _list_cuts(request: ExportRequest) -> CommandResult:
 def _check_single_file(request: ExportRequest) -> None:
     from eetool.errors import UsageError
 
-    if request.merge != "none":
+    if request.merge not in (None, "none"):
         raise UsageError("--layout single is one graph, so there is nothing to merge", "Leave out --merge.")
     if set(request.variants) != {"onnx/fp32"}:
         raise UsageError("--layout single is one ONNX file in fp32", "Leave out --format and --precision.")
