@@ -86,8 +86,10 @@ def test_profile_of_a_microcontroller_has_flash_ram_and_measured_cycles(
     assert "cycles: not known" in text.stdout
 
 
-def test_profile_of_a_microcontroller_too_large_is_exit_code_6(bundle: Path) -> None:
+@pytest.mark.parametrize("joined", [False, True])
+def test_profile_of_a_microcontroller_too_large_is_exit_code_6(tmp_path: Path, joined: bool) -> None:
     pytest.importorskip("tflite_micro")
+    bundle = write_int8_cascade(tmp_path, joined=joined)
     result = run("profile", bundle, *MCU, "--max-flash-kb", "1", "--max-ram-kb", "1024")
     assert result.exit_code == 6
     assert "KiB of flash, " in result.output

@@ -64,12 +64,13 @@ def test_read_cascade_tensor_of_no_component_is_refused(tmp_path: Path) -> None:
         read_cascade(open_bundle(edited(write_int8_cascade(tmp_path), rename)))
 
 
-def test_read_cascade_float_graph_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("joined", [False, True])
+def test_read_cascade_float_graph_is_refused(tmp_path: Path, joined: bool) -> None:
     from hashlib import sha256
 
     from tests.helpers.backend_contract import GOLDEN
 
-    root = write_int8_cascade(tmp_path)
+    root = write_int8_cascade(tmp_path, joined=joined)
     graph = (GOLDEN / "contract.tflite").read_bytes()
     path = "components/seg0/tflm-int8/model.tflm"
     (root / path).write_bytes(graph)
