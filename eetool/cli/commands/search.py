@@ -12,7 +12,7 @@ from eetool.cli.artefact_arguments import check_module
 from eetool.cli.options import (
     DEVICE,
     PATH,
-    SHARED_WEIGHTS,
+    WEIGHTS,
     FiniteRange,
     check_table_option,
     data_choice,
@@ -23,6 +23,7 @@ from eetool.cli.options import (
 )
 from eetool.cli.output import CommandResult, say, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.cli.search_backbone import backbone_options, check_backbone_options, next_command, open_backbone_search
 from eetool.cli.search_output import search_result
 from eetool.cli.shell_completion import complete_hw_profile
 
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from eetool.data.image_form import DataChoice
     from eetool.data.source import Source
     from eetool.latency.table.hw_profile import HwProfile
-    from eetool.search.search import SearchOptions, SearchTarget
+    from eetool.search.search import Search, SearchOptions, SearchTarget
+    from eetool.search.search_results import Front
     from eetool.search.space.space import Space
+    from eetool.search.supernet_search import SupernetSearch
 
 F = TypeVar("F", bound=Callable[..., Any])
 _IMAGE_AXES = 4
@@ -58,7 +61,8 @@ def _limit_options(function: F) -> F:
 class SearchRequest:
     """Options of `eetool search`."""
 
-    space: str
+    space: str | None
+    backbone: str | None
     data: str
     shape: tuple[int, ...] | None
     fit: str | None
@@ -85,6 +89,10 @@ class SearchRequest:
     supernet_epochs: int
     batch_size: int
     weights: Path | None
+    weights_key: str | None
+    normalisation: str | None
+    hold_out: str | None
+    named: tuple[str, ...]
     learning_rate: float
     examples: int
     epochs: int
@@ -117,7 +125,14 @@ class SearchRequest:
 
 
 @verb_with_request(SearchRequest)
-@click.option("--space", required=True, help="mobilenetv3-cifar, mobilenetv3, resnet, or package.module:space.")
+@click.option("--space", default=None, help="mobilenetv3-cifar, mobilenetv3, resnet, or package.module:space.")
+@click.option(
+    "--backbone",
+    default=None,
+    metavar="MODEL",
+    help="Instead of a space: a trained network, whose exits are searched. A reference with its --weights, or a "
+    "model.pt.",
+)
 @data_options()
 @sizes_option(
     "Sizes of images in pixels that networks may have, up to that of the data; photographs of a folder are read at the "
@@ -173,7 +188,14 @@ class SearchRequest:
     "--supernet-epochs", type=click.IntRange(1), default=20, show_default=True, help="Epochs of the supernet."
 )
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Batch size of the supernet.")
-@click.option("--weights", type=SHARED_WEIGHTS, default=None, help="Initial weights: MobileNetV3 of Once-for-All.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    default=None,
+    help="Trained weights of the --backbone, as `eetool train` takes them; with --space mobilenetv3 initial weights of "
+    "Once-for-All.",
+)
+@backbone_options
 @click.option("--learning-rate", type=_POSITIVE, default=0.1, show_default=True, help="Learning rate of the supernet.")
 @click.option(
     "--examples",
@@ -210,59 +232,102 @@ class SearchRequest:
 def search(request: SearchRequest) -> CommandResult:
     """Search backbone, exits, branches and thresholds together for a device.
 
-    A supernet is trained once, and candidates inherit its weights. Their branches are trained on cached features, their
-    thresholds tuned on a split of their own. Their cost on the device is predicted from its table, rejected branches
-    included. `eetool train --from search.front.json --pick knee` trains a network of the front.
+    With --space a supernet is trained once, and candidates inherit its weights. With --backbone your trained network
+    stays as it is, and its exits are searched. Branches are trained on cached features, thresholds tuned on a split of
+    their own. The cost on the device is predicted from its table, rejected branches included. `eetool train --from
+    search.front.json --pick knee` trains a network of the front.
     """
-    from eetool.artefact_kinds import SUPERNET
-    from eetool.cli.artefact_hints import check_artefact
-    from eetool.records import check_output
-    from eetool.search.space.space_names import check_space_name
-
-    check_space_name(request.space)
-    if ":" in request.space:
-        check_module(request.space)
-    if request.supernet is not None and request.supernet.exists():
-        check_artefact(request.supernet, (SUPERNET,), "search")
+    _check_request(request)
     data = _sized_data(data_choice(request.data, request.shape, request.fit), request.sizes)
     data.form()
-    output = request.output
-    check_output(output, request.force)
     _check_study(request)
-    from eetool.data.registry import load_source
-    from eetool.search.search import Search
-    from eetool.search.space.builtin_spaces import load_space
-    from eetool.search.study.storage import HEARTBEAT, Storage, replaced_study
-    from eetool.search.supernet_training import SupernetTraining
     from eetool.train.pipeline import use_threads
     from eetool.train.torch_devices import find_torch_device
 
     if request.threads:
         use_threads(request.threads)
     progress = TerminalProgress()
-    space, target, options = load_space(request.space), _target(request, progress), _options(request)
+    target, options = _target(request, progress), _options(request)
     find_torch_device(options.torch_device)
-    source = load_source(data, progress)
-    if request.sizes:
-        space = _sized_space(space, source, request.sizes)
-    work = Search(source, space, target, options)
-    shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
-    path = request.supernet or output.with_name(output.name + ".supernet.pt")
-    training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)
+    words: tuple[str, ...] = ()
     try:
-        digest = work.prepare(path, training, request.weights, progress)
-        if not request.trials:
-            return CommandResult("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
-        anew = request.force and not request.resume and shared is None
-        with replaced_study(request.study_file) if anew else nullcontext():
-            storage = shared or Storage(f"sqlite:///{request.study_file.absolute()}", HEARTBEAT, progress)
-            candidates = work.run(storage, request.study, digest, progress)
+        if request.backbone is not None:
+            backbone, words = open_backbone_search(request, data, target, options, progress)
+            front, found = _run(request, backbone, backbone.weights_sha256, progress)
+        else:
+            space = _open_space(request, data, target, options, progress)
+            path, digest = _prepare_supernet(request, space, progress)
+            if not request.trials:
+                return CommandResult("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
+            front, found = _run(request, space, digest, progress)
     except KeyboardInterrupt:
         say("stopped; --resume continues, and repeats no candidate that is complete.")
         raise
-    result = search_result(work.front(candidates, request.study), len(candidates), request.trials)
-    write_result(output, result, request.force)
+    following = () if request.backbone is None else (f"next: {next_command(request.output, front, words)}",)
+    result = search_result(front, found, request.trials, following)
+    write_result(request.output, result, request.force)
     return result
+
+
+def _check_request(request: SearchRequest) -> None:
+    """Raise an error for what cannot work, before torch is imported."""
+    from eetool.artefact_kinds import SUPERNET
+    from eetool.cli.artefact_hints import check_artefact
+    from eetool.records import check_output
+    from eetool.search.space.space_names import check_space_name
+
+    check_backbone_options(request)
+    if request.space is not None:
+        check_space_name(request.space)
+        if ":" in request.space:
+            check_module(request.space)
+        if request.weights is not None:
+            check_artefact(request.weights, ("weights",), "search")
+    if request.supernet is not None and request.supernet.exists():
+        check_artefact(request.supernet, (SUPERNET,), "search")
+    check_output(request.output, request.force)
+
+
+def _open_space(
+    request: SearchRequest,
+    data: "DataChoice",
+    target: "SearchTarget",
+    options: "SearchOptions",
+    progress: TerminalProgress,
+) -> "SupernetSearch":
+    """Return the search of a space."""
+    from eetool.data.registry import load_source
+    from eetool.search.space.builtin_spaces import load_space
+    from eetool.search.supernet_search import SupernetSearch
+
+    space = load_space(str(request.space))
+    source = load_source(data, progress)
+    if request.sizes:
+        space = _sized_space(space, source, request.sizes)
+    return SupernetSearch(source, space, target, options)
+
+
+def _prepare_supernet(request: SearchRequest, work: "SupernetSearch", progress: TerminalProgress) -> tuple[Path, str]:
+    """Train or load the supernet; return its file and the hash of it."""
+    from eetool.search.supernet_training import SupernetTraining
+
+    path = request.supernet or request.output.with_name(request.output.name + ".supernet.pt")
+    training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)
+    return path, work.prepare(path, training, request.weights, progress)
+
+
+def _run(
+    request: SearchRequest, work: "Search", weights_sha256: str, progress: TerminalProgress
+) -> "tuple[Front, int]":
+    """Work on the study until it is complete; return its front and the number of candidates."""
+    from eetool.search.study.storage import HEARTBEAT, Storage, replaced_study
+
+    shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
+    anew = request.force and not request.resume and shared is None
+    with replaced_study(request.study_file) if anew else nullcontext():
+        storage = shared or Storage(f"sqlite:///{request.study_file.absolute()}", HEARTBEAT, progress)
+        candidates = work.run(storage, request.study, weights_sha256, progress)
+    return work.front(candidates, request.study), len(candidates)
 
 
 def _sized_data(data: "DataChoice", sizes: tuple[int, ...]) -> "DataChoice":
