@@ -29,10 +29,10 @@ from eetool.records import encode, write_atomic, write_file
 from eetool.search.search import table_backend
 from eetool.workspace import clear_folder
 from tabular.exit_figures import (
-    BackboneFeatures,
+    BranchedBackbone,
     BranchTraining,
-    TappedBackbone,
     backbone_costs,
+    backbone_features,
     empty_graph,
     outputs,
     tap_outputs,
@@ -127,9 +127,9 @@ def make_member(member: FamilyMember, settings: MakeSettings, folder: Path) -> N
     files = [own / f"tap{tap}.npz" for tap in range(len(backbone.taps))]
     if not all(path.is_file() for path in (*files, own / "final.npz")):
         with _timed(own, "features"):
-            features = BackboneFeatures(backbone, examples.source, examples.training, examples.held_out)
+            features = backbone_features(backbone, examples.source, examples.training, examples.held_out)
         fitted, labels = examples.counts[PARTS[0]], examples.source.labels[examples.held_out]
-        _save(own / "final.npz", outputs(features.final()[None], labels, fitted))
+        _save(own / "final.npz", outputs(features.final(1)[None].numpy(), labels, fitted))
         for tap, path in enumerate(files):
             if not path.is_file():
                 with _timed(own, path.stem):
@@ -160,7 +160,7 @@ def _backbone(member: FamilyMember, settings: MakeSettings, own: Path) -> Checkp
     )
 
 
-def _names(member: FamilyMember, backbone: TappedBackbone) -> dict[str, Any]:
+def _names(member: FamilyMember, backbone: BranchedBackbone) -> dict[str, Any]:
     return {
         "name": member.name,
         "weights": None if member.weights is None else hashlib.sha256(member.weights.read_bytes()).hexdigest(),
