@@ -2,12 +2,13 @@
 
 import shlex
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from eetool.cli.number_lists import parse_normalisation
 from eetool.cli.options import REFERENCE_OR_CHECKPOINT, named_option
+from eetool.cli.search_request import SearchRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,31 +20,6 @@ if TYPE_CHECKING:
     from eetool.search.search_results import Front
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class BackboneRequest(Protocol):
-    """Options of `eetool search` that describe the network."""
-
-    @property
-    def space(self) -> str | None: ...
-    @property
-    def backbone(self) -> str | None: ...
-    @property
-    def sizes(self) -> tuple[int, ...]: ...
-    @property
-    def supernet(self) -> "Path | None": ...
-    @property
-    def trials(self) -> int: ...
-    @property
-    def weights(self) -> "Path | None": ...
-    @property
-    def weights_key(self) -> str | None: ...
-    @property
-    def normalisation(self) -> str | None: ...
-    @property
-    def hold_out(self) -> str | None: ...
-    @property
-    def named(self) -> tuple[str, ...]: ...
 
 
 def backbone_options(function: F) -> F:
@@ -69,7 +45,7 @@ def backbone_options(function: F) -> F:
     )(function)
 
 
-def check_backbone_options(request: BackboneRequest) -> None:
+def check_backbone_options(request: SearchRequest) -> None:
     """Raise UsageError where options contradict each other; before torch is imported."""
     from eetool.errors import UsageError
 
@@ -99,7 +75,7 @@ def check_backbone_options(request: BackboneRequest) -> None:
 
 
 def open_backbone_search(
-    request: BackboneRequest,
+    request: SearchRequest,
     data: "DataChoice",
     target: "SearchTarget",
     options: "SearchOptions",
