@@ -137,11 +137,11 @@ def search_target(request: SearchRequest, progress: TerminalProgress) -> "Search
 
     profile = load_device(request.device) if request.device else None
     if profile is not None and request.device is not None:
-        profile = _at_speed_of_study(request, request.device, profile, progress)
+        profile = at_speed_of_study(request, request.device, profile, progress)
     return SearchTarget(profile, threads=request.device_threads, watts=request.watts)
 
 
-def _at_speed_of_study(
+def at_speed_of_study(
     request: SearchRequest, device: str, profile: "HwProfile", progress: TerminalProgress
 ) -> "HwProfile":
     """Return the profile as a check at the beginning of the study corrects it: one study has one price list.
