@@ -26,14 +26,15 @@ from eetool.data.splits import TEST, split_source
 from eetool.latency.estimate.cascade_price import LATENCY, MACS
 from eetool.latency.table.hw_profile import load_device
 from eetool.records import decode, encode, write_atomic
-from eetool.search.evaluation.evaluator import Evaluator
 from eetool.search.evaluation.splits import SplitPart
+from eetool.search.evaluation.supernet_evaluator import SupernetEvaluator
 from eetool.search.methods import pareto
-from eetool.search.search import Search, SearchOptions, SearchTarget
+from eetool.search.search import SearchOptions, SearchTarget
 from eetool.search.search_results import Candidate, EvaluatedCandidate, figure_value, front_of, objective_points
 from eetool.search.space.builtin_spaces import load_space
 from eetool.search.space.space import Genome, Space
 from eetool.search.study.storage import HEARTBEAT, Storage
+from eetool.search.supernet_search import SupernetSearch
 from eetool.search.supernet_training import SupernetTraining
 from eetool_runtime.records import parse_json
 
@@ -62,15 +63,15 @@ class Scored:
         return next(point for candidate in self.tested for point in candidate.points() if point.id == chosen.id)
 
 
-class TestedEvaluator(Evaluator):
+class TestedEvaluator(SupernetEvaluator):
     """Evaluator that also writes the test-split figures of every candidate, which the search does not see."""
 
-    def __init__(self, base: Evaluator, test: SplitPart, folder: Path) -> None:
+    def __init__(self, base: SupernetEvaluator, test: SplitPart, folder: Path) -> None:
         super().__init__(base.space, base.supernet, base.data, base.estimator, base.settings)
         self.test, self.folder = test, folder
 
     def __call__(self, genome: Genome) -> EvaluatedCandidate:
-        """See `Evaluator`."""
+        """See `SupernetEvaluator`."""
         candidate, tested = self.evaluate_on(genome, (self.data.judge, self.test))
         write_atomic(self.folder / f"{candidate.id}.json", json.dumps(encode(tested)).encode(), force=True)
         return candidate
@@ -82,7 +83,7 @@ class TestedEvaluator(Evaluator):
         )
 
 
-class TestedSearch(Search):
+class TestedSearch(SupernetSearch):
     """Search whose candidates are also evaluated on the test split, in a folder of its own."""
 
     def __init__(
@@ -95,7 +96,7 @@ class TestedSearch(Search):
         self.test, self.folder = SplitPart(replace(self.data.training, images=images, labels=labels)), folder
 
     def evaluator(self) -> TestedEvaluator:
-        """See `Search`."""
+        """See `SupernetSearch`."""
         return TestedEvaluator(super().evaluator(), self.test, self.folder)
 
 
@@ -144,16 +145,16 @@ class Bench:
         """Return the reference point: an error of one half, and the cost of the largest network without exits."""
         return self.search(self.options(0, objective=objective)).reference()
 
-    def search(self, options: SearchOptions) -> Search:
+    def search(self, options: SearchOptions) -> SupernetSearch:
         """Return a search that has not started."""
-        return Search(self.source, load_space(self.o.space), self.target, options)
+        return SupernetSearch(self.source, load_space(self.o.space), self.target, options)
 
     def train(self) -> dict[str, Any]:
         """Train the supernet that all other parts need, for example on a machine with a GPU."""
         return {"epochs": self.o.supernet_epochs, "sha256": self.prepare(self.search(self.options(0)))}
 
-    def prepare(self, search: Search) -> str:
-        """Train or load the supernet; see `Search.prepare`."""
+    def prepare(self, search: SupernetSearch) -> str:
+        """Train or load the supernet; see `SupernetSearch.prepare`."""
         shrinking = SupernetTraining(self.o.supernet_epochs, self.o.batch_size)
         return search.prepare(self.supernet, shrinking)
 

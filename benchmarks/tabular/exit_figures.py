@@ -17,25 +17,18 @@ from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.kernels.from_onnx import total_macs
 from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.table.weight_streaming import weight_mb
-from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import ModelSpec
-from eetool.model.taps import TapCost
-from eetool.progress import SILENT
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
+from eetool.search.evaluation.backbone_features import BackboneFeatures, TappedBackbone
 from eetool.search.evaluation.branch_training import TapFeatures, exit_outputs, train_branches
-from eetool.train.feature_files import FeatureRows
-from eetool.train.stored_training import ExamplesView, examples_digest
-from eetool.train.tap_features import TapPart, backbone_digest, tap_features
 from eetool.train.training_examples import TrainingExamples
 from eetool.tune.calibration import fit_temperature
 from eetool_runtime.result import softmax
 from tabular.family import BRANCHES, FamilyMember, choose_taps
 
-_WHOLE = "conv1-1"  # a branch that begins with weights, so that its part is all of the features
-_ROWS = 1024  # that are read at once
-_LARGEST_HALF = 6e4
+_TRAINING, _HELD_OUT = 0, 1  # parts of the examples
 
 
 @dataclass(frozen=True)
@@ -49,79 +42,50 @@ class BranchTraining:
 
 
 @dataclass(frozen=True)
-class TappedBackbone:
+class BranchedBackbone(TappedBackbone):
     """A trained backbone, its taps, and the branches at every tap.
 
     Attributes:
-        spec, net: the network without exits, in evaluation mode.
-        taps: places of exits, from shallow to deep.
         branches: (taps, branches); the last of each tap is that of NACHOS' rule.
     """
 
-    spec: ModelSpec
-    net: EarlyExitNet
-    taps: tuple[TapCost, ...]
     branches: tuple[tuple[str, ...], ...]
 
 
-def tapped(member: FamilyMember, checkpoint: Checkpoint) -> TappedBackbone:
+def tapped(member: FamilyMember, checkpoint: Checkpoint) -> BranchedBackbone:
     """Return the taps and branches of a trained backbone."""
     spec = checkpoint.record.spec
     net = checkpoint.build()
     taps = choose_taps(find_taps(net.backbone, spec), member.name)
     names, layouts = tuple(tap.name for tap in taps), tuple(tap.layout or "" for tap in taps)
     rule = adaptive_branches(net.backbone, spec.inputs, names, layouts, len(spec.labels))
-    return TappedBackbone(spec, net, tuple(taps), tuple((*BRANCHES, own) for own in rule))
+    return BranchedBackbone(spec, net, tuple(taps), tuple((*BRANCHES, own) for own in rule))
 
 
-class BackboneFeatures:
-    """Features of one backbone at all taps, on the training and on the held-out examples; kept in the cache."""
-
-    def __init__(self, backbone: TappedBackbone, source: Source, training: np.ndarray, held_out: np.ndarray) -> None:
-        rule = backbone.spec.inputs[0].preprocess
-        mean, std = (None, None) if rule is None else (torch.tensor(rule.mean), torch.tensor(rule.std))
-        parts = [TapPart(t.name, _branch(_WHOLE, t, backbone.spec)) for t in backbone.taps] + [TapPart("", None)]
-        views, self.labels = [], []
-        for indices in (training, held_out):
-            labels = torch.from_numpy(source.labels[indices])
-            examples = TrainingExamples(image_tensor(source.inputs, indices), labels, mean, std)
-            views.append(ExamplesView(examples, examples_digest(examples), None))
-            self.labels.append(labels)
-        weights = backbone_digest(backbone.net)
-        self._shapes = [tap.shape[1:] for tap in backbone.taps]
-        self._rows: list[list[FeatureRows]] = [
-            tap_features(backbone.net, parts, view, weights, SILENT, kept=views) for view in views
-        ]
-
-    def of(self, tap: int, held_out: bool) -> torch.Tensor:
-        """Return the features of one tap (n, C, H, W), in float16 where all of them fit into it."""
-        rows, shape = self._rows[held_out][tap], self._shapes[tap]
-        found = np.empty((len(rows), rows[np.arange(1)].shape[1]), np.float16)
-        for start in range(0, len(rows), _ROWS):
-            chosen = np.arange(start, min(start + _ROWS, len(rows)))
-            block = rows[chosen]
-            if np.abs(block).max(initial=0) > _LARGEST_HALF:
-                found = found.astype(np.float32)
-            found[chosen] = block
-        return torch.from_numpy(found).reshape(-1, *shape)
-
-    def final(self) -> np.ndarray:
-        """Return the logits of the backbone on the held-out examples (n, classes)."""
-        rows = self._rows[True][-1]
-        return rows[np.arange(len(rows))]
+def backbone_features(
+    backbone: TappedBackbone, source: Source, training: np.ndarray, held_out: np.ndarray
+) -> BackboneFeatures:
+    """Return features at all taps, on the training examples and on the held-out ones."""
+    rule = backbone.spec.inputs[0].preprocess
+    mean, std = (None, None) if rule is None else (torch.tensor(rule.mean), torch.tensor(rule.std))
+    parts = [
+        TrainingExamples(image_tensor(source.inputs, rows), torch.from_numpy(source.labels[rows]), mean, std)
+        for rows in (training, held_out)
+    ]
+    return BackboneFeatures(backbone, parts)
 
 
 def tap_outputs(
-    backbone: TappedBackbone, features: BackboneFeatures, tap: int, settings: BranchTraining, fitted: int
+    backbone: BranchedBackbone, features: BackboneFeatures, tap: int, settings: BranchTraining, fitted: int
 ) -> dict[str, np.ndarray]:
     """Train all branches of a tap together, and return their outputs on the held-out examples, see `outputs`."""
     torch.manual_seed(settings.seed * 1000 + tap)
-    at, classes = backbone.taps[tap], len(backbone.spec.labels)
-    branches = [_branch(text, at, backbone.spec) for text in backbone.branches[tap]]
-    x, labels = features.of(tap, held_out=False), features.labels[0]
+    classes = len(backbone.spec.labels)
+    branches = [backbone.branch(tap, text, canonical=True) for text in backbone.branches[tap]]
+    x, labels = features.of(_TRAINING, tap), features.labels[_TRAINING]
     training = TapFeatures((x,) * len(branches), torch.zeros(len(labels), classes), labels)
     train_branches(branches, training, settings.epochs, settings.batch, settings.seed)
-    x, labels = features.of(tap, held_out=True), features.labels[1]
+    x, labels = features.of(_HELD_OUT, tap), features.labels[_HELD_OUT]
     held_out = TapFeatures((x,) * len(branches), torch.zeros(len(labels), classes), labels)
     logits = exit_outputs(branches, held_out, settings.batch)[0][:-1].numpy()
     return outputs(logits, labels.numpy(), fitted)
@@ -156,7 +120,7 @@ def _uncertainty(logits: np.ndarray, temperature: float) -> np.ndarray:
     return rest
 
 
-def backbone_costs(backbone: TappedBackbone, predictors: dict[str, Predictor]) -> dict[str, np.ndarray]:
+def backbone_costs(backbone: BranchedBackbone, predictors: dict[str, Predictor]) -> dict[str, np.ndarray]:
     """Return costs of the stretches between taps (taps + 1,) and of all heads (taps, branches), by array of the table.
 
     A stretch has no dispatch: a component of several stretches is dispatched once.
@@ -208,16 +172,14 @@ def _energy(predictor: Predictor, kernels: Sequence[Kernel]) -> float:
     return value
 
 
-def _networks(backbone: TappedBackbone) -> list[tuple[ModelSpec, EarlyExitNet]]:
+def _networks(backbone: BranchedBackbone) -> list[tuple[ModelSpec, EarlyExitNet]]:
     """Return networks with an exit at every tap, one for each kind of branch."""
     layouts = tuple(tap.layout or "" for tap in backbone.taps)
     networks = []
     for texts in zip(*backbone.branches, strict=True):
-        exits = {t.name: _branch(text, t, backbone.spec) for t, text in zip(backbone.taps, texts, strict=True)}
+        exits = {
+            tap.name: backbone.branch(i, text) for i, (tap, text) in enumerate(zip(backbone.taps, texts, strict=True))
+        }
         spec = replace(backbone.spec, taps=tuple(exits), branches=texts, layouts=layouts)
         networks.append((spec, EarlyExitNet(backbone.net.backbone, exits)))
     return networks
-
-
-def _branch(text: str, tap: TapCost, spec: ModelSpec) -> Branch:
-    return Branch(BranchSpec.parse(text), tap.shape, len(spec.labels), layout=tap.layout)

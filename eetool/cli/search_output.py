@@ -1,5 +1,6 @@
 """Result of `eetool search`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import milliseconds, percent, shares
@@ -10,12 +11,15 @@ if TYPE_CHECKING:
     from eetool.search.search_results import Front
 
 
-def search_result(front: "Front", evaluated: int, asked: int) -> CommandResult:
-    """Return the front of a search that evaluated `evaluated` of the `asked` candidates."""
+def search_result(front: "Front", evaluated: int, asked: int, following: Sequence[str] = ()) -> CommandResult:
+    """Return the front of a search that evaluated `evaluated` of the `asked` candidates; `following` lines end it."""
+    marks = {front.knee: " knee"}
+    if front.cheapest is not None:
+        marks[front.cheapest] = f"{marks.get(front.cheapest, '')} cheapest"
     sized = any(c.size is not None for c in front.front)
     rows = [
         (
-            f"{c.id}{' knee' if c.id == front.knee else ''}",
+            f"{c.id}{marks.get(c.id, '')}",
             *((str(c.size or "–"),) if sized else ()),
             percent(c.figures.accuracy, 2),
             f"{c.figures.macs / 1e6:.2f}",
@@ -34,13 +38,13 @@ def search_result(front: "Front", evaluated: int, asked: int) -> CommandResult:
         f"limits; the front:",
         table({"id": "left", **dict.fromkeys(right, "right")}, rows),
         f"branches at the knee: {' '.join(knee.branches) or 'none'}",
-        f"{where}means over {counted(front.front[0].figures.n, 'example')} of the training split, used "
-        f"for no weight or threshold",
+        f"{where}means over {counted(front.front[0].figures.n, 'example')} that were used for no weight or threshold",
         *(f"warning: {warning}" for warning in front.warnings),
         *(
             [f"the space and the limits admit no more than {counted(evaluated, 'network')} that were found"]
             if evaluated < asked
             else []
         ),
+        *following,
     ]
     return CommandResult("search/1", vars(front), text)

@@ -1,38 +1,31 @@
-"""A complete search: data, supernet, device, study and front; the implementation of `eetool search`."""
+"""A complete search: device, study and front. Subclasses know the networks: `supernet_search`, `backbone_search`."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from eetool.data.source import Source
-from eetool.errors import OutputError, UsageError
+from eetool.errors import UsageError
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.latency.estimate.predictor import PREDICTED
 from eetool.latency.estimate.predictor import Predictor as DevicePredictor
 from eetool.latency.table.hw_profile import HwProfile
-from eetool.model.ofa_weights import load_ofa
+from eetool.model.early_exit import EarlyExitNet
+from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.model.spec import ModelSpec
-from eetool.model.supernet import Supernet
 from eetool.progress import SILENT, Progress
-from eetool.records import sha256_file
 from eetool.search.evaluation.cost_estimation import OBJECTIVES, CostEstimator
-from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, largest_network
-from eetool.search.evaluation.splits import JUDGE, SearchData, load_search_data
+from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator
+from eetool.search.evaluation.splits import JUDGE, SearchData
 from eetool.search.methods import pareto
 from eetool.search.methods.methods import Method, find_method
 from eetool.search.search_results import LIMITS, Candidate, Front, SpaceName, front_of, history_of, objective_points
 from eetool.search.space.space import Genome, Space
-from eetool.search.space_trial import try_space
 from eetool.search.study.storage import Storage
 from eetool.search.study.study import Study
-from eetool.search.supernet_training import SupernetTraining, load_supernet, save_supernet, train_supernet
 from eetool.train.torch_devices import CPU, find_torch_device
-from eetool.workspace import clear_leftovers
 
 _ONNXRUNTIME = "onnxruntime"  # preferred where the table of a device covers it
 
@@ -89,7 +82,7 @@ class SearchOptions:
     reference: tuple[float, float] | None = None
 
 
-class Search:
+class Search(ABC):
     """One search: everything that the evaluation of candidates needs, made once.
 
     Raises:
@@ -97,22 +90,32 @@ class Search:
         MissingError: the torch device is missing.
     """
 
-    def __init__(self, source: Source, space: Space, target: SearchTarget, options: SearchOptions) -> None:
+    def __init__(self, space: Space, target: SearchTarget, options: SearchOptions) -> None:
         self.options, self.target = options, target
         self.method: Method = find_method(options.algorithm, options.branches, options.thresholds)
         self.full_space, self.space = space, self.method.space(space)
         self.objective = options.objective or (LATENCY if target.profile else MACS)
         self._check_figures()
         self.torch_device = find_torch_device(options.torch_device)
-        self.data: SearchData = load_search_data(source, options.examples)
-        torch.manual_seed(options.seed)
-        self.supernet = Supernet(largest_network(space, self.data))
         predictor = None
         if target.profile is not None:
             backend = target.backend or table_backend(target.profile)
             predictor = DevicePredictor(target.profile, backend, "fp32", target.threads, target.watts)
         self.predictor = predictor
         self.estimator = CostEstimator(predictor)
+
+    @property
+    @abstractmethod
+    def data(self) -> SearchData:
+        """Examples of the search."""
+
+    @abstractmethod
+    def evaluator(self) -> Evaluator:
+        """Return the evaluator of candidates."""
+
+    @abstractmethod
+    def unsplit_network(self) -> tuple[ModelSpec, EarlyExitNet]:
+        """Return the largest network without exits; hypervolumes refer to its cost."""
 
     def _check_figures(self) -> None:
         limits = self.options.limits
@@ -125,48 +128,10 @@ class Search:
         if device_figures and self.target.profile is None:
             raise UsageError(f"{device_figures[0]} is not known without a device", "Give --device, or search for macs.")
 
-    def prepare(
-        self, path: Path, training: SupernetTraining, weights: Path | None = None, progress: Progress = SILENT
-    ) -> str:
-        """Load the supernet from `path`, or train it and write it there.
-
-        Args:
-            path: file of the supernet.
-            training: settings of its training.
-            weights: initial weights of Once-for-All.
-            progress: shows the steps.
-
-        Returns:
-            SHA-256 of the file.
-        """
-        clear_leftovers(path)
-        state = path.with_name(path.name + ".resume")
-        clear_leftovers(state)
-        if path.exists():
-            load_supernet(path, self.supernet, self.full_space, self.data)
-        else:
-            try_space(self.full_space, self.supernet.network, self.data, self.options.seed)
-            if weights is not None:
-                load_ofa(self.supernet, weights, progress)
-            train_supernet(
-                self.supernet, self.full_space, self.data, training, state, True, progress, self.torch_device
-            )
-            self._save_or_load(path, training)
-        return sha256_file(path)
-
-    def _save_or_load(self, path: Path, training: SupernetTraining) -> None:
-        """Write the supernet, or load the one that another worker of the study wrote meanwhile."""
-        try:
-            save_supernet(path, self.supernet, self.full_space, self.data, training)
-        except OutputError:
-            if not path.exists():
-                raise
-            load_supernet(path, self.supernet, self.full_space, self.data)
-
-    def evaluator(self) -> Evaluator:
-        """Return the evaluator of candidates."""
+    def evaluation_settings(self) -> EvaluationSettings:
+        """Return the settings of an evaluator."""
         o = self.options
-        settings = EvaluationSettings(
+        return EvaluationSettings(
             objective=self.objective,
             limits=o.limits,
             thresholds=self.method.thresholds,
@@ -178,12 +143,18 @@ class Search:
             device=self.target.profile.name if self.target.profile else "",
             seed=o.seed,
         )
-        return Evaluator(self.space, self.supernet, self.data, self.estimator, settings)
 
-    def run(self, storage: Storage, study: str, supernet_sha256: str, progress: Progress = SILENT) -> list[Candidate]:
-        """Work on a study until it is complete; return all of its candidates."""
+    def run(self, storage: Storage, study: str, weights_sha256: str, progress: Progress = SILENT) -> list[Candidate]:
+        """Work on a study until it is complete; return all of its candidates.
+
+        Args:
+            storage: database of the study.
+            study: its name.
+            weights_sha256: hash of the weights that candidates get.
+            progress: shows the steps.
+        """
         o = self.options
-        shared = Study(storage, study, self.space, self.study_settings(supernet_sha256))
+        shared = Study(storage, study, self.space, self.study_settings(weights_sha256))
         evaluator = self.evaluator()
         admits = self._screen(evaluator) if self.method.screened else lambda genome: True
         planner = self.method.planner(self.space, o.seed, o.trials, admits)
@@ -203,13 +174,13 @@ class Search:
 
         return admits
 
-    def study_settings(self, supernet_sha256: str) -> dict[str, Any]:
+    def study_settings(self, weights_sha256: str) -> dict[str, Any]:
         """Return the settings that all workers of a study must share."""
         o, profile = self.options, self.target.profile
         return {
             "space": f"{self.space.name} {self.space.hash[:16]}",
             "data": f"{self.data.name} {self.data.record.splits[JUDGE].sha256[:16]}",
-            "supernet": supernet_sha256[:16],
+            "supernet": weights_sha256[:16],  # the name in databases that exist
             "algorithm": o.algorithm,
             "objective": self.objective,
             "device": None if profile is None else f"{profile.name} {_hash(profile)}",
@@ -225,12 +196,7 @@ class Search:
         """Return error and cost of the reference point: by default 0.5, and the largest network without exits."""
         if self.options.reference is not None:
             return self.options.reference
-        from eetool.model.checkpoint import build_net
-        from eetool.model.gate_scores import MAX_SOFTMAX
-
-        network = self.full_space.network(self.full_space.largest())
-        spec = ModelSpec(network.backbone, self.data.inputs, self.data.classes, (), (), network.config)
-        estimate = self.estimator(spec, build_net(spec).eval(), MAX_SOFTMAX)
+        estimate = self.estimator(*self.unsplit_network(), MAX_SOFTMAX)
         return 0.5, float(estimate.costs[self.objective].leaving(())[-1])
 
     def front(self, candidates: list[Candidate], study: str) -> Front:

@@ -13,7 +13,7 @@ from eetool.search.methods import pareto
 from eetool_runtime.manifest import Data
 
 SCHEMA = "search/1"
-KNEE = "knee"
+KNEE, CHEAPEST = "knee", "cheapest"
 MIN_ACCURACY = "min_accuracy"
 LIMITS = (
     *("macs", "latency_ms", "energy_mj", "worst_macs", "worst_latency_ms", "parameters", "peak_memory_bytes"),
@@ -140,6 +140,8 @@ class Front:
         evaluated: number of candidates.
         feasible: number of candidates that keep to the limits.
         history: every evaluation; empty in documents of older versions.
+        cheapest: id of the cheapest point within the accuracy drop of the search, of exits on a trained network; null
+            where no point is, and for spaces, whose networks differ at full depth.
     """
 
     study: str
@@ -163,6 +165,12 @@ class Front:
     front: tuple[Candidate, ...]
     warnings: tuple[str, ...] = ()
     history: tuple[HistoryStep, ...] = ()
+    cheapest: str | None = None
+
+
+def cheapest_within(front: Front, least_accuracy: float) -> str | None:
+    """Return the id of the cheapest point of a front with an accuracy in [0, 1]; None without one."""
+    return next((c.id for c in front.front if c.figures.accuracy >= least_accuracy), None)
 
 
 def figure_value(candidate: Candidate, name: str) -> float | None:
@@ -251,14 +259,16 @@ def _infeasible(points: Sequence[Candidate], count: int, limits: Mapping[str, fl
 
 
 def pick_candidate(front: Front, which: str) -> Candidate:
-    """Return the candidate at the knee, or the one whose id begins with `which`.
+    """Return the candidate at the knee, the cheapest within the accuracy drop, or the one whose id begins with `which`.
 
     Of several operating points of one network it is the cheapest.
 
     Raises:
         UsageError: no id, or the ids of several networks, begin with `which`.
     """
-    prefix = front.knee if which == KNEE else which
+    if which == CHEAPEST and front.cheapest is None:
+        raise UsageError("the front has no cheapest network within an accuracy drop", "Give --pick knee, or an id.")
+    prefix = {KNEE: front.knee, CHEAPEST: front.cheapest or ""}.get(which, which)
     matches = [c for c in front.front if c.id == prefix] or [c for c in front.front if c.id.startswith(prefix)]
     if len({c.id.partition("@")[0] for c in matches}) != 1:
         known = ", ".join(c.id for c in front.front)

@@ -257,13 +257,12 @@ def test_search_forced_deletes_no_study_of_a_shared_storage(
 
 
 def test_search_resumed_keeps_the_check_of_its_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib
     from types import SimpleNamespace
 
+    from eetool.cli.search_request import at_speed_of_study
     from eetool.latency.check.table_check import ConditionCheck, ReferenceTime, SpeedFactor, TableCheck
     from eetool.latency.table.hw_profile import load_device
 
-    search = importlib.import_module("eetool.cli.commands.search")
     profile = load_device("rpi5")
     factors = tuple(SpeedFactor(name, 1.5, (1.4, 1.6), name == "calls") for name in ("compute", "memory", "calls"))
     part = ConditionCheck("onnxruntime", "fp32", 1, factors, 0.0, (), (ReferenceTime("plain-0", 1.0, 1.5, True),))
@@ -279,10 +278,10 @@ def test_search_resumed_keeps_the_check_of_its_first_run(tmp_path: Path, monkeyp
     )
     notes: list[str] = []
     progress = SimpleNamespace(note=notes.append)
-    first = search._at_speed_of_study(request, "rpi5.json", profile, progress)
+    first = at_speed_of_study(request, "rpi5.json", profile, progress)
     request.study_file.touch()
     request.resume = True
-    assert bool(search._at_speed_of_study(request, "rpi5.json", profile, progress) == first != profile)
+    assert bool(at_speed_of_study(request, "rpi5.json", profile, progress) == first != profile)
     assert (len(checks), notes) == (0, [f"warning: {notes[0].removeprefix('warning: ')}"])
     request.storage = "postgresql://shared"
-    assert search._at_speed_of_study(request, "rpi5.json", profile, progress) is profile
+    assert at_speed_of_study(request, "rpi5.json", profile, progress) is profile

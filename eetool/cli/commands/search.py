@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +11,7 @@ from eetool.cli.artefact_arguments import check_module
 from eetool.cli.options import (
     DEVICE,
     PATH,
-    SHARED_WEIGHTS,
+    WEIGHTS,
     FiniteRange,
     check_table_option,
     data_choice,
@@ -23,101 +22,45 @@ from eetool.cli.options import (
 )
 from eetool.cli.output import CommandResult, say, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.cli.search_backbone import backbone_options, check_backbone_options, next_command, open_backbone_search
 from eetool.cli.search_output import search_result
+from eetool.cli.search_request import (
+    LIMIT_OPTIONS,
+    SearchRequest,
+    check_study,
+    search_options,
+    search_target,
+    sized_data,
+    sized_space,
+)
 from eetool.cli.shell_completion import complete_hw_profile
 
 if TYPE_CHECKING:
     from eetool.data.image_form import DataChoice
-    from eetool.data.source import Source
-    from eetool.latency.table.hw_profile import HwProfile
-    from eetool.search.search import SearchOptions, SearchTarget
-    from eetool.search.space.space import Space
+    from eetool.search.search import Search, SearchOptions, SearchTarget
+    from eetool.search.search_results import Front
+    from eetool.search.supernet_search import SupernetSearch
 
 F = TypeVar("F", bound=Callable[..., Any])
-_IMAGE_AXES = 4
 _POSITIVE = FiniteRange(0, min_open=True)
-_LIMITS = {
-    "macs": ("--max-macs", "Mean multiply-accumulates, such as 2.5e6."),
-    "latency_ms": ("--max-latency-ms", "Mean latency on the device."),
-    "energy_mj": ("--max-energy-mj", "Mean energy on the device."),
-    "worst_macs": ("--max-worst-macs", "Multiply-accumulates at full depth."),
-    "worst_latency_ms": ("--max-worst-latency-ms", "Latency at full depth."),
-    "parameters": ("--max-parameters", "Weights of the network."),
-    "peak_memory_bytes": ("--max-peak-memory-bytes", "Weights and live activations, batch 1."),
-}
 
 
 def _limit_options(function: F) -> F:
-    """Add the options of `_LIMITS`."""
-    for name, (option, text) in reversed(_LIMITS.items()):
+    """Add the options of `LIMIT_OPTIONS`."""
+    for name, (option, text) in reversed(LIMIT_OPTIONS.items()):
         function = click.option(option, f"max_{name}", type=_POSITIVE, default=None, help=text)(function)
     return function
 
 
-@dataclass(frozen=True)
-class SearchRequest:
-    """Options of `eetool search`."""
-
-    space: str
-    data: str
-    shape: tuple[int, ...] | None
-    fit: str | None
-    sizes: tuple[int, ...]
-    device: str | None
-    objective: str | None
-    max_macs: float | None
-    max_latency_ms: float | None
-    max_energy_mj: float | None
-    max_worst_macs: float | None
-    max_worst_latency_ms: float | None
-    max_parameters: float | None
-    max_peak_memory_bytes: float | None
-    min_accuracy: float | None
-    trials: int
-    algorithm: str
-    branches: str
-    thresholds: str
-    max_accuracy_drop: float
-    storage: str | None
-    study: str
-    resume: bool
-    supernet: Path | None
-    supernet_epochs: int
-    batch_size: int
-    weights: Path | None
-    learning_rate: float
-    examples: int
-    epochs: int
-    fine_tune: int
-    seed: int
-    threads: int | None
-    device_threads: int
-    watts: float | None
-    torch_device: str
-    output: Path
-    force: bool
-    check_table: bool
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """Limits by the names that `eetool.search.search_results.LIMITS` has."""
-        given = {name: getattr(self, f"max_{name}") for name in _LIMITS}
-        limits = {name: limit for name, limit in given.items() if limit is not None}
-        return limits if self.min_accuracy is None else {**limits, "min_accuracy": self.min_accuracy / 100}
-
-    @property
-    def study_file(self) -> Path:
-        """File of the study when there is no --storage."""
-        return self.output.with_name(self.output.name + ".study.db")
-
-    @property
-    def check_file(self) -> Path:
-        """File of the check that the prices of the study rest on."""
-        return self.output.with_name(self.output.name + ".check.json")
-
-
 @verb_with_request(SearchRequest)
-@click.option("--space", required=True, help="mobilenetv3-cifar, mobilenetv3, resnet, or package.module:space.")
+@click.option("--space", default=None, help="mobilenetv3-cifar, mobilenetv3, resnet, or package.module:space.")
+@click.option(
+    "--backbone",
+    default=None,
+    metavar="MODEL",
+    help="Instead of a space: a trained network, whose exits are searched. A reference with its --weights, or a "
+    "model.pt.",
+)
 @data_options()
 @sizes_option(
     "Sizes of images in pixels that networks may have, up to that of the data; photographs of a folder are read at the "
@@ -173,7 +116,14 @@ class SearchRequest:
     "--supernet-epochs", type=click.IntRange(1), default=20, show_default=True, help="Epochs of the supernet."
 )
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Batch size of the supernet.")
-@click.option("--weights", type=SHARED_WEIGHTS, default=None, help="Initial weights: MobileNetV3 of Once-for-All.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    default=None,
+    help="Trained weights of the --backbone, as `eetool train` takes them; with --space mobilenetv3 initial weights of "
+    "Once-for-All.",
+)
+@backbone_options
 @click.option("--learning-rate", type=_POSITIVE, default=0.1, show_default=True, help="Learning rate of the supernet.")
 @click.option(
     "--examples",
@@ -210,155 +160,102 @@ class SearchRequest:
 def search(request: SearchRequest) -> CommandResult:
     """Search backbone, exits, branches and thresholds together for a device.
 
-    A supernet is trained once, and candidates inherit its weights. Their branches are trained on cached features, their
-    thresholds tuned on a split of their own. Their cost on the device is predicted from its table, rejected branches
-    included. `eetool train --from search.front.json --pick knee` trains a network of the front.
+    With --space a supernet is trained once, and candidates inherit its weights. With --backbone your trained network
+    stays as it is, and its exits are searched. Branches are trained on cached features, thresholds tuned on a split of
+    their own. The cost on the device is predicted from its table, rejected branches included. `eetool train --from
+    search.front.json --pick knee` trains a network of the front.
     """
-    from eetool.artefact_kinds import SUPERNET
-    from eetool.cli.artefact_hints import check_artefact
-    from eetool.records import check_output
-    from eetool.search.space.space_names import check_space_name
-
-    check_space_name(request.space)
-    if ":" in request.space:
-        check_module(request.space)
-    if request.supernet is not None and request.supernet.exists():
-        check_artefact(request.supernet, (SUPERNET,), "search")
-    data = _sized_data(data_choice(request.data, request.shape, request.fit), request.sizes)
+    _check_request(request)
+    data = sized_data(data_choice(request.data, request.shape, request.fit), request.sizes)
     data.form()
-    output = request.output
-    check_output(output, request.force)
-    _check_study(request)
-    from eetool.data.registry import load_source
-    from eetool.search.search import Search
-    from eetool.search.space.builtin_spaces import load_space
-    from eetool.search.study.storage import HEARTBEAT, Storage, replaced_study
-    from eetool.search.supernet_training import SupernetTraining
+    check_study(request)
     from eetool.train.pipeline import use_threads
     from eetool.train.torch_devices import find_torch_device
 
     if request.threads:
         use_threads(request.threads)
     progress = TerminalProgress()
-    space, target, options = load_space(request.space), _target(request, progress), _options(request)
+    target, options = search_target(request, progress), search_options(request)
     find_torch_device(options.torch_device)
-    source = load_source(data, progress)
-    if request.sizes:
-        space = _sized_space(space, source, request.sizes)
-    work = Search(source, space, target, options)
-    shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
-    path = request.supernet or output.with_name(output.name + ".supernet.pt")
-    training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)
+    words: tuple[str, ...] = ()
     try:
-        digest = work.prepare(path, training, request.weights, progress)
-        if not request.trials:
-            return CommandResult("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
-        anew = request.force and not request.resume and shared is None
-        with replaced_study(request.study_file) if anew else nullcontext():
-            storage = shared or Storage(f"sqlite:///{request.study_file.absolute()}", HEARTBEAT, progress)
-            candidates = work.run(storage, request.study, digest, progress)
+        if request.backbone is not None:
+            backbone, words = open_backbone_search(request, data, target, options, progress)
+            front, found = _run(request, backbone, backbone.weights_sha256, progress)
+        else:
+            space = _open_space(request, data, target, options, progress)
+            path, digest = _prepare_supernet(request, space, progress)
+            if not request.trials:
+                return CommandResult("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
+            front, found = _run(request, space, digest, progress)
     except KeyboardInterrupt:
         say("stopped; --resume continues, and repeats no candidate that is complete.")
         raise
-    result = search_result(work.front(candidates, request.study), len(candidates), request.trials)
-    write_result(output, result, request.force)
+    following = () if request.backbone is None else (f"next: {next_command(request.output, front, words)}",)
+    result = search_result(front, found, request.trials, following)
+    write_result(request.output, result, request.force)
     return result
 
 
-def _sized_data(data: "DataChoice", sizes: tuple[int, ...]) -> "DataChoice":
-    """Return photographs without a size at the largest of `sizes`."""
-    from dataclasses import replace
+def _check_request(request: SearchRequest) -> None:
+    """Raise an error for what cannot work, before torch is imported."""
+    from eetool.artefact_kinds import SUPERNET
+    from eetool.cli.artefact_hints import check_artefact
+    from eetool.records import check_output
+    from eetool.search.space.space_names import check_space_name
 
-    from eetool.data.source_names import FOLDER
-
-    if not sizes or data.name.partition(":")[0] != FOLDER or data.asked() is not None:
-        return data
-    return replace(data, name=f"{data.name}@{max(sizes)}")
-
-
-def _sized_space(space: "Space", source: "Source", sizes: tuple[int, ...]) -> "Space":
-    """Return the space with networks of these sizes; raise UsageError where the data have smaller images, or none."""
-    from eetool.errors import UsageError
-
-    if not source.are_pixels or source.inputs.ndim != _IMAGE_AXES:
-        raise UsageError(f"--sizes are for images, and {source.name} has none", "Leave it out.")
-    side, largest = min(source.inputs.shape[2:]), max(sizes)
-    if largest > side:
-        raise UsageError(
-            f"--sizes {largest} is larger than the images of {source.name}, which have {side} pixels",
-            "Give sizes up to that; photographs of a folder are read at another one by --data folder:DIR@224.",
-        )
-    return space.with_sizes(tuple(sorted(set(sizes))))
+    check_backbone_options(request)
+    if request.space is not None:
+        check_space_name(request.space)
+        if ":" in request.space:
+            check_module(request.space)
+        if request.weights is not None:
+            check_artefact(request.weights, ("weights",), "search")
+    if request.supernet is not None and request.supernet.exists():
+        check_artefact(request.supernet, (SUPERNET,), "search")
+    check_output(request.output, request.force)
 
 
-def _check_study(request: SearchRequest) -> None:
-    """Refuse to replace the study of an earlier search without --resume or --force."""
-    from eetool.errors import OutputError
-    from eetool.workspace import clear_leftovers
+def _open_space(
+    request: SearchRequest,
+    data: "DataChoice",
+    target: "SearchTarget",
+    options: "SearchOptions",
+    progress: TerminalProgress,
+) -> "SupernetSearch":
+    """Return the search of a space."""
+    from eetool.data.registry import load_source
+    from eetool.search.space.builtin_spaces import load_space
+    from eetool.search.supernet_search import SupernetSearch
 
-    if request.storage is not None:
-        return
-    clear_leftovers(request.study_file)  # a killed run may have moved a study aside
-    if request.study_file.exists() and not (request.resume or request.force):
-        raise OutputError(f"{request.study_file} holds a study", "--resume continues it, --force starts anew.")
-
-
-def _target(request: SearchRequest, progress: TerminalProgress) -> "SearchTarget":
-    from eetool.latency.table.hw_profile import load_device
-    from eetool.search.search import SearchTarget
-
-    profile = load_device(request.device) if request.device else None
-    if profile is not None and request.device is not None:
-        profile = _at_speed_of_study(request, request.device, profile, progress)
-    return SearchTarget(profile, threads=request.device_threads, watts=request.watts)
+    space = load_space(str(request.space))
+    source = load_source(data, progress)
+    if request.sizes:
+        space = sized_space(space, source, request.sizes)
+    return SupernetSearch(source, space, target, options)
 
 
-def _at_speed_of_study(
-    request: SearchRequest, device: str, profile: "HwProfile", progress: TerminalProgress
-) -> "HwProfile":
-    """Return the profile as a check at the beginning of the study corrects it: one study has one price list.
+def _prepare_supernet(request: SearchRequest, work: "SupernetSearch", progress: TerminalProgress) -> tuple[Path, str]:
+    """Train or load the supernet; return its file and the hash of it."""
+    from eetool.search.supernet_training import SupernetTraining
 
-    Workers that share a --storage may run on other machines, so their table stays as it is.
-    """
-    from eetool.api.checked_device import present_check, write_check
-    from eetool.latency.check.correction import check_remarks, correct_profile
-    from eetool.latency.check.table_check import SCHEMA, TableCheck
-    from eetool.records import read_record
-    from eetool.search.search import table_backend
-
-    if request.storage is not None:
-        return profile
-    if request.resume and request.study_file.exists():
-        recorded = request.check_file.exists()
-        return correct_profile(profile, read_record(TableCheck, request.check_file, SCHEMA)) if recorded else profile
-    request.check_file.unlink(missing_ok=True)
-    conditions = (table_backend(profile), "fp32", request.device_threads)
-    check = present_check(device, profile, conditions, progress) if request.check_table else None
-    if check is None:
-        return profile
-    for remark in check_remarks(check):
-        progress.note(f"warning: {remark}")
-    write_check(request.check_file, check)
-    return correct_profile(profile, check)
+    path = request.supernet or request.output.with_name(request.output.name + ".supernet.pt")
+    training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)
+    return path, work.prepare(path, training, request.weights, progress)
 
 
-def _options(request: SearchRequest) -> "SearchOptions":
-    from eetool.search.search import SearchOptions
+def _run(
+    request: SearchRequest, work: "Search", weights_sha256: str, progress: TerminalProgress
+) -> "tuple[Front, int]":
+    """Work on the study until it is complete; return its front and the number of candidates."""
+    from eetool.search.study.storage import HEARTBEAT, Storage, replaced_study
 
-    return SearchOptions(
-        algorithm=request.algorithm,
-        trials=request.trials,
-        seed=request.seed,
-        objective=request.objective,
-        limits=request.limits,
-        branches=request.branches,
-        thresholds=request.thresholds,
-        max_accuracy_drop=request.max_accuracy_drop,
-        examples=request.examples,
-        epochs=request.epochs,
-        fine_tune=request.fine_tune,
-        torch_device=request.torch_device,
-    )
+    shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
+    anew = request.force and not request.resume and shared is None
+    with replaced_study(request.study_file) if anew else nullcontext():
+        storage = shared or Storage(f"sqlite:///{request.study_file.absolute()}", HEARTBEAT, progress)
+        candidates = work.run(storage, request.study, weights_sha256, progress)
+    return work.front(candidates, request.study), len(candidates)
 
 
 command = search

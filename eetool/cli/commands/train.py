@@ -47,7 +47,9 @@ _NO_TRIAL = "none"
 @verb_with_request(TrainRequest)
 @click.argument("model", type=REFERENCE, required=False)
 @click.option("--from", "front", type=FRONT, default=None, help="Train a network of a search.front.json.")
-@click.option("--pick", default="knee", show_default=True, metavar="knee|ID", help="Candidate of --from to train.")
+@click.option(
+    "--pick", default="knee", show_default=True, metavar="knee|cheapest|ID", help="Candidate of --from to train."
+)
 @data_options(required=False)
 @output_option("The model.", default="model.pt")
 @click.option(

@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from eetool.model.branches import Branch
 from eetool.search.methods.baselines.nachos_loss import CostGoal, learned_loss
+from eetool.tune.cross_fitting import LabelledLogits
 
+BRANCH_BATCH = 32  # branches have few training examples: small batches give more steps
 _LEARNING_RATE = 3e-3
 _SUPPORT_SHARE = 0.1  # of the examples, on which NACHOS measures the accuracy of each exit by class
 
@@ -78,6 +80,13 @@ def exit_outputs(branches: Sequence[Branch], features: TapFeatures, batch: int =
     logits = torch.stack([*(torch.cat([x for x, _ in parts]) for parts in outputs), features.final])
     confidence = [torch.cat([c for _, c in parts if c is not None]) for parts in outputs if parts[0][1] is not None]
     return logits, torch.stack(confidence).sigmoid() if confidence else None
+
+
+def labelled_outputs(branches: Sequence[Branch], features: TapFeatures) -> LabelledLogits:
+    """Return what `exit_outputs` returns, with the labels."""
+    logits, learned = exit_outputs(branches, features)
+    confidences = None if learned is None else learned.cpu().numpy()
+    return LabelledLogits(logits.cpu().numpy(), features.labels.cpu().numpy(), confidences)
 
 
 def _rows(taps: Sequence[Tensor], chosen: Tensor) -> list[Tensor]:

@@ -1,6 +1,7 @@
-"""Evaluation of one candidate: inherit weights, train branches, tune thresholds, estimate costs."""
+"""Evaluation of one candidate: weights, branches, thresholds and costs. Subclasses know where weights come from."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,24 +9,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from eetool.errors import DivergedError, MissingError
+from eetool.errors import MissingError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.backbones.names import own_size
-from eetool.model.branches import Branch
-from eetool.model.checkpoint import build_net
-from eetool.model.early_exit import EarlyExitNet, capture_outputs
+from eetool.model.early_exit import EarlyExitNet
 from eetool.model.gate_scores import LEARNED
-from eetool.model.memory_format import in_memory_format
-from eetool.model.non_finite import count_non_finite
-from eetool.model.references.example_inputs import example_inputs
-from eetool.model.references.resolve import build
 from eetool.model.spec import ModelSpec
-from eetool.model.supernet import Supernet, recalibrate_batch_norm
-from eetool.model.tap_layouts import choose_layouts, find_layouts
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
-from eetool.search.evaluation.branch_training import TapFeatures, exit_outputs, train_branches
 from eetool.search.evaluation.cost_estimation import (
     CandidateCosts,
     CostEstimator,
@@ -33,7 +25,6 @@ from eetool.search.evaluation.cost_estimation import (
     every_exit_can_save,
     least_figures,
 )
-from eetool.search.evaluation.fine_tuning import fine_tune
 from eetool.search.evaluation.splits import SearchData, SplitPart
 from eetool.search.methods.baselines.nachos_loss import CostGoal
 from eetool.search.methods.threshold_rules import THRESHOLD_RULES, TUNED
@@ -87,16 +78,34 @@ class EvaluationSettings:
     torch_device: str = CPU
 
 
-class Evaluator:
+class Evaluator(ABC):
     """Evaluates genomes of one space; the figures of a genome do not depend on earlier evaluations.
 
     On a GPU they are the same up to the order of its sums.
     """
 
-    def __init__(
-        self, space: Space, supernet: Supernet, data: SearchData, estimator: CostEstimator, settings: EvaluationSettings
-    ) -> None:
-        self.space, self.supernet, self.data, self.estimator, self.settings = space, supernet, data, estimator, settings
+    def __init__(self, space: Space, data: SearchData, estimator: CostEstimator, settings: EvaluationSettings) -> None:
+        self.space, self.data, self.estimator, self.settings = space, data, estimator, settings
+
+    @abstractmethod
+    def build(self, network: CandidateNetwork) -> tuple[EarlyExitNet, ModelSpec]:
+        """Return a candidate in evaluation mode, and its spec; weights need not be those that it is judged with."""
+
+    @abstractmethod
+    def inherit(self, net: EarlyExitNet, key: str) -> None:
+        """Give the backbone of a candidate its weights."""
+
+    @abstractmethod
+    def trained_outputs(
+        self,
+        spec: ModelSpec,
+        net: EarlyExitNet,
+        costs: CascadeCosts,
+        key: str,
+        timer: "LapTimer",
+        parts: Sequence[SplitPart],
+    ) -> list[LabelledLogits]:
+        """Train the branches of a candidate, and return the outputs of all exits on each of the parts."""
 
     def __call__(self, genome: Genome) -> EvaluatedCandidate:
         """Return the candidate of a genome with its figures on the judge part, see `evaluate_on`."""
@@ -108,18 +117,18 @@ class Evaluator:
         Raises:
             MissingError: the objective, or a figure that is limited, is not known for this network and device.
         """
-        key, timer = genome_key(genome), _LapTimer()
+        key, timer = genome_key(genome), LapTimer()
         network = self.space.network(genome)
-        torch.manual_seed(_seed(key, self.settings.seed))
-        net, spec = self._build(network)
-        self._inherit(net, key)
+        torch.manual_seed(seed_of(key, self.settings.seed))
+        net, spec = self.build(network)
+        self.inherit(net, key)
         timer.lap("weights")
         score = LEARNED if self.settings.learned and spec.taps else network.score
         estimate = self.estimator(spec, net, score)
         costs = costs_of(estimate, self.settings.objective, self.settings.device)
         timer.lap("price")  # a name in stored candidates
         held_out = (self.data.temperature, self.data.threshold, *parts)
-        temperature, threshold, *judges = self._trained_outputs(net, costs, key, timer, held_out)
+        temperature, threshold, *judges = self.trained_outputs(spec, net, costs, key, timer, held_out)
         calibration = Calibration(self._temperatures(temperature))
         thresholds, further = self._thresholds(threshold_problem(calibration, threshold, costs, score), network)
         timer.lap("thresholds")
@@ -151,35 +160,6 @@ class Evaluator:
         self._check_limits(candidates[0])
         return candidates
 
-    def _inherit(self, net: EarlyExitNet, key: str) -> None:
-        """Copy shared weights into the candidate, and fine-tune or recalibrate them."""
-        self.supernet.copy_weights_to(net.backbone)
-        if self.settings.fine_tune:
-            seed, epochs = _seed(key, self.settings.seed), self.settings.fine_tune
-            fine_tune(net, self.data.training, epochs, seed, self.settings.torch_device)
-        else:
-            recalibrate_batch_norm(net.backbone, self.data.batches(self.settings.calibration, _BATCH))
-
-    def _trained_outputs(
-        self, net: EarlyExitNet, costs: CascadeCosts, key: str, timer: "_LapTimer", held_out: Sequence[SplitPart]
-    ) -> list[LabelledLogits]:
-        """Train the branches and return the outputs of all exits on the held-out parts."""
-        device = torch.device(self.settings.torch_device)
-        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
-        branches = [branch for branch in net.exits if isinstance(branch, Branch)]
-        limit = self.settings.limits.get(self.settings.objective)
-        goal = CostGoal(tuple(costs.leaving((0.0,) * len(branches)).tolist()), limit) if self.settings.learned else None
-        train = bool(branches) and (goal is not None or not self.settings.fine_tune)  # fine-tuning trains them already
-        training = _features(net, self.data.branches, device) if train else None
-        held_out_features = [_features(net, part, device) for part in held_out]
-        timer.lap("features")
-        if training is not None:
-            train_branches(
-                branches, training, self.settings.epochs, _BRANCH_BATCH, _seed(key, self.settings.seed), goal
-            )
-        timer.lap("branches")
-        return [_labelled(branches, features) for features in held_out_features]
-
     def _thresholds(
         self, problem: ThresholdProblem, network: CandidateNetwork
     ) -> tuple[Thresholds, dict[str, Thresholds]]:
@@ -192,10 +172,17 @@ class Evaluator:
         further = further_thresholds(problem, allowed) if rule == TUNED else {}
         return thresholds, {name: choice for name, choice in further.items() if choice != thresholds}
 
+    def cost_goal(self, costs: CascadeCosts) -> CostGoal | None:
+        """Return the cost target of learned confidences; None without them."""
+        if not self.settings.learned:
+            return None
+        limit = self.settings.limits.get(self.settings.objective)
+        return CostGoal(tuple(costs.leaving((0.0,) * costs.early).tolist()), limit)
+
     def estimate_costs(self, genome: Genome) -> CandidateCosts:
         """Return the costs of a genome's network without training it; this takes milliseconds."""
         network = self.space.network(genome)
-        net, spec = self._build(network)
+        net, spec = self.build(network)
         return self.estimator(spec, net, network.score)
 
     def exits_can_save(self, estimate: CandidateCosts) -> bool:
@@ -215,26 +202,6 @@ class Evaluator:
                 "Omit that limit, or give a --device whose table holds it.",
             )
 
-    def _build(self, network: CandidateNetwork) -> tuple[EarlyExitNet, ModelSpec]:
-        backbone = build(network.backbone, self.data.inputs, len(self.data.classes), network.config)
-        found = find_layouts(backbone, example_inputs(self.data.inputs), network.taps) if network.taps else {}
-        layouts = choose_layouts({tap: found[tap] for tap in network.taps}, (), hint=False)
-        branches = self._branches(network, backbone, layouts)
-        learned = self.settings.learned and bool(network.taps)
-        spec = ModelSpec(
-            *(network.backbone, self.data.inputs, self.data.classes, network.taps, branches, network.config, learned),
-            layouts=layouts,
-        )
-        return build_net(spec).eval(), spec
-
-    def _branches(self, network: CandidateNetwork, backbone: nn.Module, layouts: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the branches that genes describe; NACHOS' rule makes the others."""
-        own = tuple(branch for branch in network.branches if branch is not None)
-        if len(own) == len(network.branches):
-            return own
-        by_rule = adaptive_branches(backbone, self.data.inputs, network.taps, layouts, len(self.data.classes))
-        return tuple(branch or given for branch, given in zip(network.branches, by_rule, strict=True))
-
     def _temperatures(self, split: LabelledLogits) -> tuple[float, ...]:
         """Return fitted temperatures where thresholds are tuned; the other methods use raw scores."""
         if self.settings.thresholds != TUNED:
@@ -242,7 +209,18 @@ class Evaluator:
         return tuple(fit_temperature(logits, split.labels) for logits in split.logits)
 
 
-class _LapTimer:
+def candidate_branches(
+    network: CandidateNetwork, backbone: nn.Module, layouts: tuple[str, ...], data: SearchData
+) -> tuple[str, ...]:
+    """Return the branches that genes describe; NACHOS' rule makes the others."""
+    own = tuple(branch for branch in network.branches if branch is not None)
+    if len(own) == len(network.branches):
+        return own
+    by_rule = adaptive_branches(backbone, data.inputs, network.taps, layouts, len(data.classes))
+    return tuple(branch or given for branch, given in zip(network.branches, by_rule, strict=True))
+
+
+class LapTimer:
     """Measures the seconds of consecutive laps by name."""
 
     def __init__(self) -> None:
@@ -250,34 +228,14 @@ class _LapTimer:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        """End a lap, and begin the next."""
         now = time.perf_counter()
         self.laps[name], self._last = round(now - self._last, 4), now
 
 
-def _seed(key: str, seed: int) -> int:
+def seed_of(key: str, seed: int) -> int:
+    """Return a seed from a SHA-256 and the seed of a search."""
     return (int(key[:12], 16) + seed) % 2**31
-
-
-@torch.no_grad()
-def _features(net: EarlyExitNet, part: SplitPart, device: torch.device) -> TapFeatures:
-    batches: list[list[torch.Tensor]] = []
-    for images in part.batches():
-        with capture_outputs(net.backbone, net.taps) as at:
-            final = net.backbone(in_memory_format(images, torch.channels_last).to(device))
-        batches.append([*(at[tap] for tap in net.taps), final])
-    *taps, final = (torch.cat(chunks) for chunks in zip(*batches, strict=True))
-    for name, x in zip((*net.taps, "the final exit"), (*taps, final), strict=True):
-        if counts := count_non_finite(x):
-            raise DivergedError(
-                f"a candidate gives {counts} at {name}", "Train the supernet anew, with a lower --learning-rate."
-            )
-    return TapFeatures(tuple(taps), final, part.labels.to(device))
-
-
-def _labelled(branches: list[Branch], features: TapFeatures) -> LabelledLogits:
-    logits, learned = exit_outputs(branches, features)
-    confidences = None if learned is None else learned.cpu().numpy()
-    return LabelledLogits(logits.cpu().numpy(), features.labels.cpu().numpy(), confidences)
 
 
 def _figures(problem: ThresholdProblem, thresholds: Thresholds, estimate: CandidateCosts) -> CandidateFigures:
@@ -296,9 +254,3 @@ def _figures(problem: ThresholdProblem, thresholds: Thresholds, estimate: Candid
         parameters=estimate.parameters,
         peak_memory_bytes=estimate.peak_memory_bytes,
     )
-
-
-def largest_network(space: Space, data: SearchData) -> nn.Module:
-    """Return the largest backbone of a space with fresh weights; it holds the weights of all others."""
-    network = space.network(space.largest())
-    return build(network.backbone, data.inputs, len(data.classes), network.config)

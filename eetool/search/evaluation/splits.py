@@ -42,6 +42,10 @@ class SplitPart:
         """Return normalised inputs (n, C, H, W) of the first `most` examples, or of all."""
         return self.examples.inputs(torch.arange(len(self.labels))[:most])
 
+    def first(self, count: int) -> "SplitPart":
+        """Return the first `count` examples."""
+        return SplitPart(replace(self.examples, images=self.examples.images[:count], labels=self.labels[:count]))
+
     def batches(self, size: int | None = None) -> Iterator[Tensor]:
         """Yield the normalised inputs (n, C, H, W), `size` at a time, by default as many as a forward pass takes."""
         step = size or rows_per_pass(self.examples.images.shape[1:])
@@ -111,6 +115,42 @@ def load_search_data(source: Source, examples: int) -> SearchData:
         temperature=part(splits[TEMPERATURE]),
         threshold=part(splits[THRESHOLD]),
         judge=part(judge),
+    )
+
+
+def backbone_search_data(
+    source: Source, hold_out: str, inputs: tuple[Input, ...], examples: TrainingExamples, most: int, seed: int
+) -> SearchData:
+    """Return the parts of `source` for exits on a trained backbone, which may have seen all of the training split.
+
+    So candidates are judged on the temperature split; temperatures and thresholds are fitted on the threshold split.
+
+    Args:
+        source: the data.
+        hold_out: origin of the held-out examples, see `split_source`.
+        inputs: inputs of the backbone.
+        examples: any of its examples, for their normalisation.
+        most: number of training examples of branches, at most.
+        seed: of their choice.
+    """
+    splits = split_source(source, hold_out)
+
+    def part(indices: np.ndarray) -> SplitPart:
+        images, labels = image_tensor(source.inputs, indices), torch.from_numpy(source.labels[indices])
+        return SplitPart(replace(examples, images=images, labels=labels))
+
+    chosen = np.random.default_rng(seed).permutation(splits[TRAIN])[:most]  # unsorted: the first ones are a sample too
+    branches, threshold, judge = part(chosen), part(splits[THRESHOLD]), part(splits[TEMPERATURE])
+    return SearchData(
+        name=source.name,
+        classes=source.classes,
+        inputs=inputs,
+        record=Data(source.name, {**split_record(splits), **split_record({JUDGE: splits[TEMPERATURE]})}),
+        training=branches.examples,
+        branches=branches,
+        temperature=threshold,
+        threshold=threshold,
+        judge=judge,
     )
 
 

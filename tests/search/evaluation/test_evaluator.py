@@ -12,8 +12,9 @@ from eetool.latency.table.hw_profile import find_device
 from eetool.model.supernet import Supernet
 from eetool.search.evaluation import fine_tuning
 from eetool.search.evaluation.cost_estimation import CostEstimator, least_figures
-from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, largest_network
+from eetool.search.evaluation.evaluator import EvaluationSettings
 from eetool.search.evaluation.splits import SearchData, load_search_data
+from eetool.search.evaluation.supernet_evaluator import SupernetEvaluator, largest_network
 from eetool.search.methods.methods import METHODS
 from eetool.search.search_results import Candidate, figure_value, front_of
 from eetool.search.space.builtin_spaces import load_space
@@ -26,7 +27,7 @@ def data(digits: Source) -> SearchData:
 
 
 @pytest.fixture(scope="module")
-def evaluators(data: SearchData) -> dict[str, Evaluator]:
+def evaluators(data: SearchData) -> dict[str, SupernetEvaluator]:
     space = small_spaces.mobile()
     torch.manual_seed(0)
     supernet = Supernet(largest_network(space, data)).eval()
@@ -35,12 +36,12 @@ def evaluators(data: SearchData) -> dict[str, Evaluator]:
     for name in ("aebnas", "nachos", "edanas"):
         method = METHODS[name]
         settings = EvaluationSettings("latency_ms", {}, method.thresholds, method.learned, epochs=2)
-        evaluators[name] = Evaluator(method.space(space), supernet, data, estimator, settings)
+        evaluators[name] = SupernetEvaluator(method.space(space), supernet, data, estimator, settings)
     return evaluators
 
 
 @pytest.mark.parametrize("name", ["aebnas", "nachos", "edanas"])
-def test_evaluator_same_genome_returns_same_figures(evaluators: dict[str, Evaluator], name: str) -> None:
+def test_evaluator_same_genome_returns_same_figures(evaluators: dict[str, SupernetEvaluator], name: str) -> None:
     evaluator = evaluators[name]
     first = evaluator(evaluator.space.largest())
     evaluator(evaluator.space.smallest())
@@ -50,7 +51,7 @@ def test_evaluator_same_genome_returns_same_figures(evaluators: dict[str, Evalua
 
 
 @pytest.mark.parametrize("name", ["aebnas", "nachos", "edanas"])
-def test_evaluate_on_two_parts_trains_once(evaluators: dict[str, Evaluator], name: str) -> None:
+def test_evaluate_on_two_parts_trains_once(evaluators: dict[str, SupernetEvaluator], name: str) -> None:
     evaluator = evaluators[name]
     data, genome = evaluator.data, evaluator.space.largest()
     first, second = evaluator.evaluate_on(genome, (data.judge, data.threshold))
@@ -61,7 +62,7 @@ def test_evaluate_on_two_parts_trains_once(evaluators: dict[str, Evaluator], nam
     assert first.figures.worst_macs == second.figures.worst_macs
 
 
-def test_evaluator_figures_are_consistent(evaluators: dict[str, Evaluator]) -> None:
+def test_evaluator_figures_are_consistent(evaluators: dict[str, SupernetEvaluator]) -> None:
     candidate = evaluators["aebnas"](evaluators["aebnas"].space.largest())
     figures = candidate.figures
     assert sum(figures.exit_shares) == pytest.approx(1)
@@ -78,10 +79,10 @@ def test_evaluator_figures_are_consistent(evaluators: dict[str, Evaluator]) -> N
 
 
 @pytest.mark.parametrize("name", ["aebnas", "nachos"])
-def test_evaluator_fine_tune_beats_inherited_weights(evaluators: dict[str, Evaluator], name: str) -> None:
+def test_evaluator_fine_tune_beats_inherited_weights(evaluators: dict[str, SupernetEvaluator], name: str) -> None:
     inherits = evaluators[name]
     tuning = replace(inherits.settings, fine_tune=12)
-    tunes = Evaluator(inherits.space, inherits.supernet, inherits.data, inherits.estimator, tuning)
+    tunes = SupernetEvaluator(inherits.space, inherits.supernet, inherits.data, inherits.estimator, tuning)
     genome = inherits.space.largest()
     shared = {key: value.clone() for key, value in inherits.supernet.state_dict().items()}
     candidate = tunes(genome)
@@ -91,34 +92,34 @@ def test_evaluator_fine_tune_beats_inherited_weights(evaluators: dict[str, Evalu
 
 
 def test_evaluator_diverging_fine_tune_raises_diverged_error(
-    evaluators: dict[str, Evaluator], monkeypatch: pytest.MonkeyPatch
+    evaluators: dict[str, SupernetEvaluator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = evaluators["aebnas"]
     tuning = replace(known.settings, fine_tune=1)
     monkeypatch.setattr(fine_tuning, "_LEARNING_RATE", 1e30)
-    broken = Evaluator(known.space, known.supernet, known.data, known.estimator, tuning)
+    broken = SupernetEvaluator(known.space, known.supernet, known.data, known.estimator, tuning)
     with pytest.raises(DivergedError, match="fine-tuning a candidate: the loss became") as diverged:
         broken(known.space.smallest())
     assert "--fine-tune" in str(diverged.value.hint)
 
 
-def test_evaluator_infinite_inputs_are_blamed_on_the_data(evaluators: dict[str, Evaluator]) -> None:
+def test_evaluator_infinite_inputs_are_blamed_on_the_data(evaluators: dict[str, SupernetEvaluator]) -> None:
     known = evaluators["aebnas"]
     training = replace(known.data.training, std=torch.zeros(1))  # every pixel becomes infinite or NaN
     data, tuning = replace(known.data, training=training), replace(known.settings, fine_tune=1)
-    broken = Evaluator(known.space, known.supernet, data, known.estimator, tuning)
+    broken = SupernetEvaluator(known.space, known.supernet, data, known.estimator, tuning)
     with pytest.raises(ArtefactError, match=r"in epoch 1, step 1: the inputs of the network hold .* infinite values"):
         broken(known.space.smallest())
 
 
-def test_evaluator_unknown_torch_device_raises_usage_error(evaluators: dict[str, Evaluator]) -> None:
+def test_evaluator_unknown_torch_device_raises_usage_error(evaluators: dict[str, SupernetEvaluator]) -> None:
     known = evaluators["aebnas"]
     tuning = replace(known.settings, fine_tune=1, torch_device="gpu")
     with pytest.raises(UsageError, match="unknown torch device 'gpu'"):
-        Evaluator(known.space, known.supernet, known.data, known.estimator, tuning)(known.space.smallest())
+        SupernetEvaluator(known.space, known.supernet, known.data, known.estimator, tuning)(known.space.smallest())
 
 
-def test_evaluator_tuned_method_returns_points_up_to_full_depth(evaluators: dict[str, Evaluator]) -> None:
+def test_evaluator_tuned_method_returns_points_up_to_full_depth(evaluators: dict[str, SupernetEvaluator]) -> None:
     evaluator = evaluators["aebnas"]
     candidate = evaluator(small_spaces.ends(evaluator.space)[1])
     own, *others = candidate.points()
@@ -137,7 +138,7 @@ def test_evaluator_tuned_method_returns_points_up_to_full_depth(evaluators: dict
         assert len(evaluator(evaluator.space.largest()).points()) == 1
 
 
-def test_least_figures_any_thresholds_are_lower_bounds(evaluators: dict[str, Evaluator]) -> None:
+def test_least_figures_any_thresholds_are_lower_bounds(evaluators: dict[str, SupernetEvaluator]) -> None:
     evaluator = evaluators["aebnas"]
     genome = evaluator.space.largest()
     candidate = evaluator(genome)
@@ -147,11 +148,11 @@ def test_least_figures_any_thresholds_are_lower_bounds(evaluators: dict[str, Eva
     for name, value in least.items():
         for share, keeps in ((1.001, True), (0.999, False)):
             limited = replace(evaluator.settings, limits={name: share * value})
-            asked = Evaluator(evaluator.space, evaluator.supernet, evaluator.data, evaluator.estimator, limited)
+            asked = SupernetEvaluator(evaluator.space, evaluator.supernet, evaluator.data, evaluator.estimator, limited)
             assert asked.can_meet_limits(asked.estimate_costs(genome)) == keeps, name
 
 
-def test_evaluator_baselines_gate_as_published(evaluators: dict[str, Evaluator]) -> None:
+def test_evaluator_baselines_gate_as_published(evaluators: dict[str, SupernetEvaluator]) -> None:
     nachos = evaluators["nachos"](evaluators["nachos"].space.largest())
     assert nachos.score == "learned"
     assert nachos.branches[0].endswith("conv3-32,conv3-64,conv3-128")
@@ -161,7 +162,7 @@ def test_evaluator_baselines_gate_as_published(evaluators: dict[str, Evaluator])
     assert edanas.thresholds == (0.1,)
 
 
-def test_evaluator_adaptive_gene_uses_rule_branches(evaluators: dict[str, Evaluator]) -> None:
+def test_evaluator_adaptive_gene_uses_rule_branches(evaluators: dict[str, SupernetEvaluator]) -> None:
     space, whole = evaluators["aebnas"].space, load_space("resnet")
     assert (
         evaluators["aebnas"](space.largest()).branches
@@ -171,19 +172,19 @@ def test_evaluator_adaptive_gene_uses_rule_branches(evaluators: dict[str, Evalua
     assert whole.network(whole.express({**whole.largest(), **own})).branches == (None, "max2")
 
 
-def test_evaluator_limit_on_unknown_figure_raises_missing_error(evaluators: dict[str, Evaluator]) -> None:
+def test_evaluator_limit_on_unknown_figure_raises_missing_error(evaluators: dict[str, SupernetEvaluator]) -> None:
     known = evaluators["aebnas"]
     settings = EvaluationSettings("macs", {"energy_mj": 1.0}, epochs=0)
-    blind = Evaluator(known.space, known.supernet, known.data, CostEstimator(), settings)
+    blind = SupernetEvaluator(known.space, known.supernet, known.data, CostEstimator(), settings)
     with pytest.raises(MissingError, match=r"energy_mj of .* is not known"):
         blind(known.space.smallest())
+    timed = replace(settings, objective="latency_ms")
+    unpriced = SupernetEvaluator(known.space, known.supernet, known.data, CostEstimator(), timed)
     with pytest.raises(MissingError, match="latency_ms"):
-        Evaluator(known.space, known.supernet, known.data, CostEstimator(), replace(settings, objective="latency_ms"))(
-            known.space.smallest()
-        )
+        unpriced(known.space.smallest())
 
 
-def test_exits_can_save_expensive_exit_returns_false(evaluators: dict[str, Evaluator]) -> None:
+def test_exits_can_save_expensive_exit_returns_false(evaluators: dict[str, SupernetEvaluator]) -> None:
     evaluator = evaluators["aebnas"]
     assert evaluator.exits_can_save(evaluator.estimate_costs(evaluator.space.smallest()))  # it has no exit
     cheap = {**evaluator.space.largest(), "exit0.depth": 0}
@@ -195,7 +196,7 @@ def test_exits_can_save_expensive_exit_returns_false(evaluators: dict[str, Evalu
     assert evaluator(network).figures.exit_shares[0] == 0  # tuned thresholds let no input leave there
 
 
-def test_front_of_impossible_budget_names_binding_limit(evaluators: dict[str, Evaluator]) -> None:
+def test_front_of_impossible_budget_names_binding_limit(evaluators: dict[str, SupernetEvaluator]) -> None:
     found: list[Candidate] = [evaluators["aebnas"](g) for g in (evaluators["aebnas"].space.smallest(),)]
     macs = found[0].figures.macs
     with pytest.raises(BudgetError, match="--max-macs 10 binds") as caught:
