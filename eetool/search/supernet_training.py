@@ -4,14 +4,14 @@ Every step trains the largest network on the labels. The smallest and a few rand
 predictions of the largest (universally slimmable networks, arXiv 1903.05134). In the first third of the run, random
 networks differ only in kernels, then also in depths, then in everything (the order of Once-for-All, arXiv 1908.09791).
 
-A linear exit at every possible place is trained as well (deep supervision, arXiv 1409.5185) and discarded at the end.
-Without it, features would serve the last layer only and be of little use to branches. Candidates would then differ from
-the networks that full training, which is joint, produces.
+A linear exit at the end of every stage is trained as well (deep supervision, arXiv 1409.5185) and discarded
+afterwards. Without it, features would serve the last layer only and be of little use to branches. Candidates would
+then differ from the networks that full training, which is joint, produces.
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,7 @@ class SupernetTraining:
         batch_size: examples per step.
         learning_rate: largest value of the schedule.
         seed: of all randomness.
-        exit_weight: weight of the loss at each place of an exit; that of the last layer is 1.
+        exit_weight: weight of the loss at the end of each stage; that of the last layer is 1.
     """
 
     epochs: int
@@ -107,30 +107,38 @@ def train_supernet(
 
 
 class _LinearExits(nn.Module):
-    """A linear exit after the mean over positions at every place of a space.
+    """A linear exit after the mean over positions at the end of every stage of a space.
 
-    Smaller networks use its leading channels, and have the same layouts.
+    One at every block would cost little, but their losses would outweigh that of the last layer. Smaller networks use
+    the leading channels of an exit, and have the same layouts.
     """
 
     def __init__(self, supernet: Supernet, space: Space, images: Tensor, classes: int) -> None:
         super().__init__()
         self.space = space
-        taps = self.taps(space.largest())
-        found = find_layouts(supernet.network.eval(), (images,), taps) if taps else {}
-        self.layouts = choose_layouts({tap: found[tap] for tap in taps}, (), hint=False)
-        shapes = [found[tap].shape for tap in taps]
-        widths = [shape[layout.index("C")] for shape, layout in zip(shapes, self.layouts, strict=True)]
-        self.heads = nn.ModuleList(nn.Linear(width, classes) for width in widths)
+        taps = _end_taps(space, space.largest())
+        found = find_layouts(supernet.network.eval(), (images,), tuple(taps.values())) if taps else {}
+        layouts = choose_layouts({tap: found[tap] for tap in taps.values()}, (), hint=False)
+        self.layouts = dict(zip(taps, layouts, strict=True))
+        widths = {end: found[tap].shape[self.layouts[end].index("C")] for end, tap in taps.items()}
+        self.heads = nn.ModuleDict({str(end): nn.Linear(width, classes) for end, width in widths.items()})
 
-    def taps(self, genome: Genome) -> tuple[str, ...]:
-        """Return the deepest tap of every place."""
-        return tuple(choices[0] for choices in self.space.backbone(genome).sites)
+    def taps(self, genome: Genome) -> dict[int, str]:
+        """Return the taps of a genome's network that have a linear exit, by the index of the stage."""
+        return {end: tap for end, tap in _end_taps(self.space, genome).items() if end in self.layouts}
 
-    def loss(self, features: Sequence[Tensor], target: Tensor) -> Tensor:
-        """Return the sum of losses over places, from the features at each, shallow first."""
-        places = zip(self.heads, self.layouts, features, strict=False)  # a smaller network may have fewer
-        logits = [_classify(head, pool_positions(x, layout)) for head, layout, x in places]
-        return sum((functional.cross_entropy(each, target) for each in logits), target.new_zeros(()))
+    def loss(self, features: Mapping[int, Tensor], target: Tensor) -> Tensor:
+        """Return the sum of losses over stages, from the features at the end of each."""
+        losses = [functional.cross_entropy(self._logits(end, x), target) for end, x in features.items()]
+        return sum(losses, target.new_zeros(()))
+
+    def _logits(self, end: int, features: Tensor) -> Tensor:
+        return _classify(self.heads[str(end)], pool_positions(features, self.layouts[end]))
+
+
+def _end_taps(space: Space, genome: Genome) -> dict[int, str]:
+    """Return the deepest tap at the end of every stage, by its index; a stage without a tap is left out."""
+    return {end: taps[0] for end, taps in enumerate(space.backbone(genome).end_sites) if taps}
 
 
 def _classify(head: nn.Module, mean: Tensor) -> Tensor:
@@ -204,10 +212,10 @@ class _TrainingRun:
     def _forward(self, shape: nn.Module, genome: Genome, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (N, classes) of a genome's network, and its loss with that of the exits."""
         taps = self.exits.taps(genome)
-        with capture_outputs(shape, taps) as features:
+        with capture_outputs(shape, tuple(taps.values())) as features:
             logits = self.supernet.run(shape, images)
-        loss = functional.cross_entropy(logits, target)
-        return logits, loss + self.settings.exit_weight * self.exits.loss([features[tap] for tap in taps], target)
+        at_ends = self.exits.loss({end: features[tap] for end, tap in taps.items()}, target)
+        return logits, functional.cross_entropy(logits, target) + self.settings.exit_weight * at_ends
 
     def _shape(self, genome: Genome) -> nn.Module:
         """Return the backbone of a genome without memory for weights; it runs with those of the supernet.

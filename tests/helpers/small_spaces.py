@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from eetool.search.space.block_sites import BlockSites
 from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, make_space
 
 
@@ -22,6 +23,18 @@ def _mobile(genome: Genome) -> SpaceBackbone:
     second = f".{genome['kernel1']}e2" if genome["depth"] == 2 else ""
     reference = f"mbv3-8x1-16r2{first}{second}-24hs2.3e{genome['expansion']}-64x64@{genome['resolution']}"
     return SpaceBackbone(reference, ((f"stage0.{int(genome['depth']) - 1}",),))
+
+
+def blocks() -> Space:
+    """Return a space of residual networks with an exit at every block but the last, of which there are two to four."""
+    sites = BlockSites(tuple(Gene(f"stage{s}.depth", (1, 2), phase=1) for s in range(2)), first=1)
+
+    def make(genome: Genome) -> SpaceBackbone:
+        stages = f"8x{genome['stage0.depth']}-16x{genome['stage1.depth']}"
+        return sites.backbone(f"resnet-8x0-{stages}@{genome['resolution']}", genome)
+
+    genes = [Gene("resolution", (12, 16)), *sites.depths]
+    return make_space("small-blocks", genes, make, (1, 1, 1), widths=(8,), when=sites.conditions)
 
 
 def own() -> Space:

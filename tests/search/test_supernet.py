@@ -21,10 +21,11 @@ from eetool.progress import Advance, Progress
 from eetool.search.evaluation.evaluator import largest_network
 from eetool.search.evaluation.splits import SearchData, load_search_data
 from eetool.search.space.builtin_spaces import mobilenetv3, mobilenetv3_cifar, resnet
-from eetool.search.space.space import Genome, Space
+from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, When, make_space
 from eetool.search.supernet_training import (
     RESUME_FORMAT,
     SupernetTraining,
+    _LinearExits,
     load_supernet,
     save_supernet,
     train_supernet,
@@ -190,6 +191,33 @@ def test_train_supernet_trains_linear_exits_of_all_sizes(data: SearchData, tmp_p
             weight, bias = (stored["exits"][f"heads.{place}.{part}"] for part in ("weight", "bias"))
             answers = (means @ weight[:, : means.shape[1]].T + bias).argmax(1)
             assert (answers == data.judge.labels).float().mean() > 0.25, (genome, place)  # chance is 0.1
+
+
+def test_linear_exits_are_at_stage_ends_alone(data: SearchData) -> None:
+    space = small_spaces.blocks()
+    exits = _LinearExits(Supernet(largest_network(space, data)), space.backbones, data.judge.inputs(1), 10)
+    assert len(exits.heads) == 1  # of three sites
+    assert exits.taps(space.smallest()) == {0: "stage1.0"}
+    assert exits.taps(space.largest()) == {0: "stage1.1"}
+
+
+def test_linear_exits_absent_site_leaves_others_their_heads(data: SearchData) -> None:
+    def make(genome: Genome) -> SpaceBackbone:
+        first = ("body.0",) if genome["depth"] == 2 else ()
+        last = (f"body.{int(genome['depth']) - 1}",)
+        return SpaceBackbone("tests.helpers.small_spaces:Plain", (first, last), dict(genome))
+
+    deep: When = (("depth", (2,)),)
+    space = make_space("two", [Gene("depth", (1, 2)), Gene("width", (4, 8))], make, (1, 1), when=(deep, ()))
+    exits = _LinearExits(Supernet(largest_network(space, data)), space.backbones, data.judge.inputs(1), 10)
+    assert exits.taps(space.largest()) == {0: "body.0", 1: "body.1"}
+    assert exits.taps(space.smallest()) == {1: "body.0"}
+    features = torch.randn(6, 4, 2, 2)  # a smaller network has fewer channels
+    exits.loss({1: features}, torch.arange(6)).backward()  # type: ignore[no-untyped-call]
+    gradients = [exits.get_submodule(f"heads.{end}").weight.grad for end in range(2)]
+    assert gradients[0] is None
+    assert gradients[1] is not None
+    assert gradients[1][:, :4].any()
 
 
 def test_load_supernet_other_space_or_data_raises_artefact_error(data: SearchData, tmp_path: Path) -> None:

@@ -127,9 +127,11 @@ class LocalPlanner:
             others = [choice for choice in gene.choices if choice != genome[gene.name]]
             values[gene.name] = others[rng.integers(len(others))]
         child = self.space.express(values)
-        fresh = [name for name in child if name not in genome]  # genes of an exit that was absent
-        drawn = {name: self._choices[name][rng.integers(len(self._choices[name]))] for name in fresh}
-        return self.space.express({**child, **drawn})
+        fresh = child.keys() - genome.keys()  # genes of a block or an exit that was absent
+        if not fresh:
+            return child
+        drawn = zip(self.space.genes, self.space.draw(rng), strict=True)
+        return self.space.express({**child, **{g.name: g.choices[i] for g, i in drawn if g.name in fresh}})
 
     def _exchanged(self, genome: Genome, parents: Sequence[Genome], rng: np.random.Generator) -> Genome:
         """Return the backbone of one network with everything else of another."""

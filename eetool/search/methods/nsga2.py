@@ -67,7 +67,7 @@ def _cross(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[np.n
 
 def _mutate(vector: np.ndarray, space: Space, rng: np.random.Generator) -> np.ndarray:
     changes = rng.random(len(vector)) < 1 / len(vector)
-    return np.where(changes, rng.integers(0, space.sizes), vector)
+    return np.where(changes, space.draw(rng), vector)
 
 
 def _unique(space: Space, vectors: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -99,10 +99,17 @@ class SurrogatePlanner:
     @cached_property
     def _random_genomes(self) -> list[Genome]:
         """The smallest and the largest network, and random ones, every second of them with branches by rule."""
-        ends = {genome_key(g): g for g in (self.space.smallest(), self.space.largest()) if self.admits(g)}
+        ends = self._ends()
         first = list(ends.values())[: self.first]
         rng = np.random.default_rng([self.seed, 0])
         return [*first, *self._draw_unseen(rng, set(ends), self.first - len(first), half_by_rule=True)]
+
+    def _ends(self) -> dict[str, Genome]:
+        """Return by key, as far as admissible, the smallest and the largest network; the latter with all or no exits."""
+        largest = self.space.largest()
+        forms = ((self.space.smallest(),), (largest, self.space.without_exits(largest)))
+        ends = (next(filter(self.admits, of_one), None) for of_one in forms)
+        return {genome_key(genome): genome for genome in ends if genome is not None}
 
     def _draw_unseen(
         self, rng: np.random.Generator, seen: set[str], count: int, half_by_rule: bool = False
@@ -155,10 +162,11 @@ class SamplerPlanner:
         from optuna.trial import TrialState
 
         seen, before = {genome_key(genome) for _, genome in self.asked}, len(self.asked)
-        idle = 0
+        idle, sizes = 0, self.space.draw_sizes
         while len(self.asked) < before + _BATCH and idle < _PATIENCE:
             trial, idle = self.study.ask(), idle + 1
-            genome = self.space.genome([trial.suggest_int(g.name, 0, len(g.choices) - 1) for g in self.space.genes])
+            values = [trial.suggest_int(g.name, 0, int(n) - 1) for g, n in zip(self.space.genes, sizes, strict=True)]
+            genome = self.space.genome(self.space.drawn(values))
             if genome_key(genome) in seen or not self.admits(genome):
                 self.study.tell(trial, state=TrialState.PRUNED)
                 continue

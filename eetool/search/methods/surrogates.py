@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from eetool.search.space.space import Genome, Space
+from eetool.search.space.space import EXITS, Genome, Space
 
 Predict = Callable[[np.ndarray], np.ndarray]  # features (n, d) to values (n,)
 Fit = Callable[[np.ndarray, np.ndarray, int], Predict]
@@ -24,11 +24,12 @@ def genome_features(space: Space, genomes: Sequence[Genome]) -> np.ndarray:
     """Return features (n, d) of n genomes.
 
     A numeric gene is one column with its choice in (0, 1]. Any other gene is one column per choice. Columns of an
-    inactive gene are 0.
+    inactive gene are 0, except that an exit of a block that is not there counts as absent.
     """
     columns = []
     for gene in space.genes:
-        at = np.array([gene.choices.index(g[gene.name]) if gene.name in g else -1 for g in genomes])
+        inactive = 0 if gene.group == EXITS else -1
+        at = np.array([gene.choices.index(g[gene.name]) if gene.name in g else inactive for g in genomes])
         if all(isinstance(choice, str) for choice in gene.choices):
             columns += [(at == i).astype(float) for i in range(len(gene.choices))]
         else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from eetool.errors import UsageError
 from eetool.model.backbones.layers import round_to_multiple
 from eetool.model.user_code import describe, error_place
+from eetool.search.space.block_sites import BlockSites
 from eetool.search.space.space import RESOLUTION, Gene, Genome, Space, SpaceBackbone, make_space
 from eetool.search.space.space_names import MOBILENET_V3, MOBILENET_V3_CIFAR, RESNET, check_space_name
 
@@ -34,6 +35,7 @@ class _MobileNetwork:
     first: int | None
     stages: tuple[_Stage, ...]
     last: tuple[int, int]
+    sites: BlockSites
 
     def __call__(self, genome: Genome) -> SpaceBackbone:
         def scaled(width: int) -> int:
@@ -42,31 +44,32 @@ class _MobileNetwork:
         parts = [f"{scaled(self.stem[0])}x{self.stem[1]}"]
         if self.first is not None:
             parts.append(f"{scaled(self.first)}r1.3e1")
-        sites = []
         for s, stage in enumerate(self.stages):
             depth = int(genome[f"stage{s}.depth"])
             blocks = (f"stage{s}.block{b}" for b in range(depth))
             shape = "".join(f".{genome[f'{block}.kernel']}e{genome[f'{block}.expansion']}" for block in blocks)
             marks = ("h" if stage.swish else "r") + ("s" if stage.squeeze else "")
             parts.append(f"{scaled(stage.width)}{marks}{stage.stride}{shape}")
-            place = s + (self.first is not None)
-            sites.append((f"stage{place}.{depth - 1}", f"stage{place}.{depth - 2}"))
         parts.append(f"{scaled(self.last[0])}x{scaled(self.last[1])}")
-        return SpaceBackbone(f"mbv3-{'-'.join(parts)}@{genome['resolution']}", tuple(sites[:-1]))
+        return self.sites.backbone(f"mbv3-{'-'.join(parts)}@{genome['resolution']}", genome)
+
+
+def _mobile_depths(stages: int) -> tuple[Gene, ...]:
+    return tuple(Gene(f"stage{s}.depth", (2, 3, 4), phase=_DEPTH) for s in range(stages))
 
 
 def _mobile_space(
     name: str, fixed: _MobileNetwork, sides: tuple[int, ...], kernels: tuple[int, ...], expansions: tuple[int, ...]
 ) -> Space:
     genes = [Gene(RESOLUTION, sides), Gene("width", (0.5, 0.75, 1.0), phase=_WIDTH)]
-    for s in range(len(fixed.stages)):
-        depth = Gene(f"stage{s}.depth", (2, 3, 4), phase=_DEPTH)
+    for s, depth in enumerate(fixed.sites.depths):
         genes.append(depth)
         for b in range(4):
             when = () if b < 2 else ((depth.name, tuple(d for d in depth.choices if int(d) > b)),)
             genes.append(Gene(f"stage{s}.block{b}.kernel", kernels, when, phase=_KERNEL))
             genes.append(Gene(f"stage{s}.block{b}.expansion", expansions, when, phase=_WIDTH))
-    return make_space(name, genes, fixed, positions=(2,) * (len(fixed.stages) - 1))
+    conditions = fixed.sites.conditions
+    return make_space(name, genes, fixed, positions=(1,) * len(conditions), when=conditions)
 
 
 def mobilenetv3() -> Space:
@@ -79,7 +82,8 @@ def mobilenetv3() -> Space:
         *(_Stage(24, 2, False, False), _Stage(40, 2, True, False), _Stage(80, 2, False, True)),
         *(_Stage(112, 1, True, True), _Stage(160, 2, True, True)),
     )
-    fixed = _MobileNetwork((16, 2), 16, stages, (960, 1280))
+    sites = BlockSites(_mobile_depths(len(stages)), first=1)
+    fixed = _MobileNetwork((16, 2), 16, stages, (960, 1280), sites)
     return _mobile_space("mobilenetv3", fixed, (128, 160, 192, 224), (3, 5, 7), (3, 4, 6))
 
 
@@ -89,7 +93,7 @@ def mobilenetv3_cifar() -> Space:
         *(_Stage(24, 1, False, False), _Stage(40, 2, True, False)),
         *(_Stage(64, 1, False, True), _Stage(96, 2, True, True)),
     )
-    fixed = _MobileNetwork((16, 2), None, stages, (288, 256))
+    fixed = _MobileNetwork((16, 2), None, stages, (288, 256), BlockSites(_mobile_depths(len(stages)), first=0))
     return _mobile_space("mobilenetv3-cifar", fixed, (24, 28, 32), (3, 5), (2, 3, 4))
 
 
@@ -99,17 +103,16 @@ def resnet() -> Space:
     Its genes are the resolution, and widths and depths of three stages.
     """
     genes = [Gene(RESOLUTION, (24, 28, 32))]
-    for s, widths in enumerate(((16, 24, 32), (24, 40, 64), (32, 64, 96))):
-        genes.append(Gene(f"stage{s}.depth", (1, 2, 3), phase=_DEPTH))
-        genes.append(Gene(f"stage{s}.width", widths, phase=_WIDTH))
-    return make_space("resnet", genes, _resnet, positions=(1, 1))
+    depths = tuple(Gene(f"stage{s}.depth", (1, 2, 3), phase=_DEPTH) for s in range(3))
+    for s, (depth, widths) in enumerate(zip(depths, ((16, 24, 32), (24, 40, 64), (32, 64, 96)), strict=True)):
+        genes += [depth, Gene(f"stage{s}.width", widths, phase=_WIDTH)]
+    sites = BlockSites(depths, first=1)
 
+    def make(genome: Genome) -> SpaceBackbone:
+        stages = "".join(f"-{genome[f'stage{s}.width']}x{genome[depth.name]}" for s, depth in enumerate(depths))
+        return sites.backbone(f"resnet-16x0{stages}@{genome['resolution']}", genome)
 
-def _resnet(genome: Genome) -> SpaceBackbone:
-    depths = [int(genome[f"stage{s}.depth"]) for s in range(3)]
-    stages = "".join(f"-{genome[f'stage{s}.width']}x{depth}" for s, depth in enumerate(depths))
-    sites = tuple((f"stage{s + 1}.{depth - 1}",) for s, depth in enumerate(depths))
-    return SpaceBackbone(f"resnet-16x0{stages}@{genome['resolution']}", sites[:-1])
+    return make_space("resnet", genes, make, positions=(1,) * len(sites.conditions), when=sites.conditions)
 
 
 SPACES: dict[str, Callable[[], Space]] = {

@@ -2,7 +2,7 @@
 
 A gene is active where its condition on earlier genes holds, and an encoding holds exactly the active genes. So every
 network has one encoding, whose hash identifies it (except for a branch by rule, which genes can also describe). An
-encoding cannot describe an invalid network: a layer beyond a branch's depth, or an exit behind the end of its stage,
+encoding cannot describe an invalid network: a layer beyond a branch's depth, or an exit of a block that is not there,
 has no gene.
 """
 
@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from eetool_runtime.near_names import did_you_mean
 
 Value = int | float | str
 Genome = dict[str, Value]  # the active genes, in the order of the space
+When = tuple[tuple[str, tuple[Value, ...]], ...]  # true where one of these genes has one of these values, or if empty
 
 BACKBONE, EXITS, BRANCHES, GATE, THRESHOLDS = "backbone", "exits", "branches", "gate", "thresholds"
 MAX_BRANCH_DEPTH = 3
@@ -32,7 +34,8 @@ ADAPTIVE = (
     "adaptive"  # as depth of a branch: NACHOS' rule makes its layers, see `eetool.search.evaluation.adaptive_branches`
 )
 NEVER = 2.0  # a threshold that no confidence reaches
-_SITES = "For all genes, every exit has a site with as many taps as its positions."
+_MEAN_EXITS = 2.5  # of a random network: more rarely pay (docs/decisions/0069)
+_SITES = "Wherever the gene of an exit is active, its site has as many taps as its positions."
 _POOLS = ("max2", "avg2")
 _CONVOLUTIONS = tuple(kind for kind in ALPHABET if kind not in _POOLS)
 
@@ -51,7 +54,7 @@ class Gene:
 
     name: str
     choices: tuple[Value, ...]
-    when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+    when: When = ()
     group: str = BACKBONE
     phase: int = 0
 
@@ -66,13 +69,20 @@ class SpaceBackbone:
 
     Attributes:
         reference: as in `eetool train MODEL`.
-        sites: possible taps at every place of an exit, the deepest first.
+        sites: possible taps at every place of an exit, the deepest first; empty at a place that this network has not.
         config: arguments of a `package.module:factory`.
+        stage_ends: indices of the sites at the ends of stages, equally many for all genomes; None if all sites are.
     """
 
     reference: str
     sites: tuple[tuple[str, ...], ...]
     config: dict[str, Any] | None = None
+    stage_ends: tuple[int, ...] | None = None
+
+    @property
+    def end_sites(self) -> tuple[tuple[str, ...], ...]:
+        """The sites at the ends of stages."""
+        return self.sites if self.stage_ends is None else tuple(self.sites[i] for i in self.stage_ends)
 
 
 @dataclass(frozen=True)
@@ -166,9 +176,35 @@ class Space:
         """Number of choices of every gene, int64 (genes,)."""
         return np.array([len(gene.choices) for gene in self.genes], dtype=np.int64)
 
+    @cached_property
+    def draw_sizes(self) -> np.ndarray:
+        """Number of equally likely values of every gene in a draw, int64 (genes,), see `drawn`.
+
+        It is the number of choices, except that the absence of an exit has more than one value where a network would
+        otherwise have more than `_MEAN_EXITS` exits in the mean.
+        """
+        choices = {gene.name: gene.choices for gene in self.genes}
+        active: dict[str, float] = {}  # probability that a gene is active; exact where it depends on one other gene
+        for gene in self.genes:
+            off = [1 - active[name] * _share(choices[name], values) for name, values in gene.when]
+            active[gene.name] = 1 - float(np.prod(off)) if off else 1.0
+        places = sum(active[gene.name] for gene in self._optional)
+        wanted = {g.name: round((len(g.choices) - 1) * places / _MEAN_EXITS) for g in self._optional}
+        sizes = [max(len(gene.choices), wanted.get(gene.name, 0)) for gene in self.genes]
+        return np.array(sizes, dtype=np.int64)
+
+    def drawn(self, values: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return int64 (genes,), the choice indices for values (genes,) below `draw_sizes`; spare values are absent."""
+        indices: np.ndarray = np.maximum(np.asarray(values, dtype=np.int64) - (self.draw_sizes - self.sizes), 0)
+        return indices
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw a vector (genes,) of choice indices, uniformly except for exits, see `draw_sizes`."""
+        return self.drawn(rng.integers(0, self.draw_sizes))
+
     def sample(self, rng: np.random.Generator) -> Genome:
-        """Draw every gene uniformly from its choices."""
-        return self.genome(rng.integers(0, self.sizes))
+        """Draw a genome, see `draw`."""
+        return self.genome(self.draw(rng))
 
     def largest(self) -> Genome:
         """Return the genome with the last choice of every gene."""
@@ -181,6 +217,35 @@ class Space:
     def with_adaptive(self, genome: Genome) -> Genome:
         """Return the genome with all branches by rule, where the space has branches."""
         return self.express({**genome, **{g.name: ADAPTIVE for g in self.genes if ADAPTIVE in g.choices}})
+
+    def without_exits(self, genome: Genome) -> Genome:
+        """Return the genome without the exits that the space lets be absent."""
+        return self.express({**genome, **{gene.name: 0 for gene in self._optional}})
+
+    def at_stage_ends(self) -> "Space":
+        """Return the space with exits at the ends of stages alone, each at the deepest tap of its site.
+
+        It is the same space where all sites are such ends.
+        """
+        ends = self.backbone(self.largest()).stage_ends
+        if ends is None:
+            return self
+        dropped = {gene.name for gene in self._positions[len(ends) :]}
+        genes: list[Gene] = []
+        for gene in self.genes:
+            when = tuple(condition for condition in gene.when if condition[0] not in dropped)
+            if gene.name in dropped or (gene.when and not when):
+                dropped.add(gene.name)
+            else:
+                genes.append(
+                    replace(gene, choices=(0, 1), when=()) if gene.group == EXITS else replace(gene, when=when)
+                )
+
+        def make(genome: Genome) -> SpaceBackbone:
+            made = self.make(genome)
+            return replace(made, sites=made.end_sites, stage_ends=None)
+
+        return replace(self, genes=tuple(genes), make=make)
 
     def without(self, *groups: str) -> "Space":
         """Return the space without the genes of these groups."""
@@ -222,21 +287,32 @@ class Space:
     def _positions(self) -> list[Gene]:
         return [gene for gene in self.genes if gene.group == EXITS]
 
+    @property
+    def _optional(self) -> list[Gene]:
+        """Genes of exits that may be absent."""
+        return [gene for gene in self._positions if gene.choices[0] == 0]
+
     def backbone(self, genome: Genome) -> SpaceBackbone:
         """Return the backbone of a genome.
 
         Raises:
             ArtefactError: the user's own function fails.
-            UsageError: it gives no backbone, or too few taps for the genes of the exits.
+            UsageError: it gives no backbone, too few taps for the genes of the exits, or an unknown site as stage end.
         """
         with user_code(f"the space {self.name}"):
             made = self.make({g.name: genome[g.name] for g in self.genes if g.group == BACKBONE and g.name in genome})
-        needed = [max(int(position) for position in gene.choices) for gene in self._positions]
+        needed = [max(map(int, gene.choices)) if gene.is_active(genome) else 0 for gene in self._positions]
         if not isinstance(made, SpaceBackbone):
             raise UsageError(f"the space {self.name} gives {type(made).__name__}, not a SpaceBackbone", _SITES)
         if len(made.sites) < len(needed) or any(len(s) < n for s, n in zip(made.sites, needed, strict=False)):
             taps = ", ".join(str(len(site)) for site in made.sites) or "none"
             raise UsageError(f"the space {self.name} gives {made.reference} with sites of {taps} taps", _SITES)
+        unknown = [end for end in made.stage_ends or () if not 0 <= end < len(made.sites)]
+        if unknown:
+            raise UsageError(
+                f"the space {self.name} gives {made.reference} with a stage that ends at site {unknown[0]}",
+                f"It has {len(made.sites)} sites, from 0.",
+            )
         return made
 
     def network(self, genome: Genome) -> CandidateNetwork:
@@ -267,6 +343,7 @@ def make_space(
     positions: Sequence[int],
     widths: tuple[int, ...] = BRANCH_WIDTHS,
     scores: tuple[str, ...] = (MAX_SOFTMAX, ENTROPY, MARGIN),
+    when: Sequence[When] = (),
 ) -> Space:
     """Return a space of backbones with exits, their branches and the score of the gates.
 
@@ -279,12 +356,22 @@ def make_space(
         backbone: genes of the backbone; choices from small to large.
         make: function from genes of the backbone to a backbone.
         positions: number of taps of every site of an exit, from shallow to deep; sites of `make` must have as many taps
-            for all genes.
+            wherever they are in the network.
         widths: widths of convolutions in branches.
         scores: scores of the gates.
+        when: for every site the condition on genes of the backbone on which it is in the network, as in `Gene`. By
+            default all sites always are.
+
+    Raises:
+        UsageError: there are conditions, but not one for each site; or see `Space`.
     """
+    if when and len(when) != len(positions):
+        raise UsageError(f"{name}: {len(positions)} sites of exits have {len(when)} conditions", "Give one for each.")
     genes = list(backbone)
-    exits = [Gene(_position(i), tuple(range(count + 1)), (), EXITS) for i, count in enumerate(positions)]
+    exits = [
+        Gene(_position(i), tuple(range(count + 1)), condition, EXITS)
+        for i, (count, condition) in enumerate(zip(positions, when or [()] * len(positions), strict=True))
+    ]
     genes += exits
     for i, gene in enumerate(exits):
         genes += _branch_genes(i, _present(gene), widths)
@@ -320,6 +407,11 @@ def _branch(genome: Genome, index: int) -> str | None:
 def _threshold(genome: Genome, index: int) -> float | None:
     value = float(genome[f"exit{index}.threshold"])
     return None if value >= NEVER else value
+
+
+def _share(choices: tuple[Value, ...], values: tuple[Value, ...]) -> float:
+    """Return the share of the choices that are among `values`."""
+    return sum(choice in values for choice in choices) / len(choices)
 
 
 def _position(index: int) -> str:

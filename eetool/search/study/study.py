@@ -27,6 +27,11 @@ from eetool_runtime.records import decode
 _CANDIDATE = "candidate"  # attribute of a trial
 _SETTINGS = "terms"  # attribute of a study; the name in databases that exist
 _POLL_SECONDS = 0.3
+_OTHER_STUDY = "Repeat its options, or give another --study."
+_CHANGED_SPACE = (
+    "The space has the same name and other genes, as built-in ones may have in a new version. Give another --study; "
+    "the supernet fits as well where the backbones are the same."
+)
 
 
 class Study:
@@ -77,7 +82,7 @@ class Study:
             )
             raise UsageError(
                 f"the study {self.name!r} in {self.storage.url} is of another {different[0]} ({details})",
-                "Repeat its options, or give another --study.",
+                _CHANGED_SPACE if _has_changed_space(stored, expected) else _OTHER_STUDY,
             )
 
     def _stored_settings(self) -> str | None:
@@ -203,6 +208,12 @@ def objective_values(candidate: Candidate, objective: str, limits: Mapping[str, 
     excess = limit_excess(candidate, limits)
     exits = (candidate.exit_accuracies, candidate.exit_costs) if isinstance(candidate, EvaluatedCandidate) else ()
     return ObjectiveValues(candidate.encoding, 1 - candidate.figures.accuracy, cost, excess, *exits)
+
+
+def _has_changed_space(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Return whether the spaces have one name and different hashes."""
+    spaces = [str(settings.get("space")) for settings in (stored, expected)]
+    return spaces[0] != spaces[1] and spaces[0].partition(" ")[0] == spaces[1].partition(" ")[0]
 
 
 def _shorten(value: Any) -> str:

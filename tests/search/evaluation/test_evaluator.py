@@ -169,7 +169,7 @@ def test_evaluator_adaptive_gene_uses_rule_branches(evaluators: dict[str, Supern
         == evaluators["nachos"](evaluators["nachos"].space.largest()).branches
     )
     own = {"exit1.depth": 1, "exit1.layer0": "max2"}
-    assert whole.network(whole.express({**whole.largest(), **own})).branches == (None, "max2")
+    assert whole.network(whole.express({**whole.largest(), **own})).branches == (None, "max2", *[None] * 6)
 
 
 def test_evaluator_limit_on_unknown_figure_raises_missing_error(evaluators: dict[str, SupernetEvaluator]) -> None:

@@ -12,6 +12,7 @@ from eetool.search.space.builtin_spaces import mobilenetv3_cifar
 from eetool.search.space.space import Genome
 
 SPACE = mobilenetv3_cifar()
+PLACES = 15
 coordinate = st.integers(0, 20).map(float)
 points = st.lists(st.tuples(coordinate, coordinate), min_size=1, max_size=8).map(np.array)
 
@@ -31,12 +32,12 @@ def exits_of(genome: Genome) -> ObjectiveValues:
     """Return a candidate whose exits get better with place, width of the backbone and depth of the branch."""
     width = float(genome["width"])
     accuracies, costs = [], []
-    for place in range(3):
-        if genome[f"exit{place}.position"]:
-            depth = genome[f"exit{place}.depth"]
-            accuracies.append(0.4 + 0.1 * place + 0.1 * width + 0.02 * (3 if depth == "adaptive" else float(depth)))
-            costs.append(width * (1 + place))
-    saved = 0.2 * len(accuracies)
+    for place in range(PLACES):
+        if genome.get(f"exit{place}.position"):
+            depth, share = genome[f"exit{place}.depth"], place / PLACES
+            accuracies.append(0.4 + 0.3 * share + 0.1 * width + 0.02 * (3 if depth == "adaptive" else float(depth)))
+            costs.append(width * (1 + 3 * share))
+    saved = 0.6 * len(accuracies) / PLACES
     full, cost = 0.8 + 0.1 * width, 5 * width
     error = 1 - full + 0.01 * len(accuracies)
     return ObjectiveValues(genome, error, cost * (1 - saved), 0.0, (*accuracies, full), (*costs, cost))
@@ -48,7 +49,7 @@ def archive(count: int) -> list[ObjectiveValues]:
 
 
 def test_exit_surrogate_predicts_candidates_from_exits() -> None:
-    known, new = archive(120)[:60], archive(120)[60:]
+    known, new = archive(240)[:120], archive(240)[120:]
     assert knows_exits(known)
     error, cost = ExitSurrogate(SPACE, known, 0).predict([one.genome for one in new])
     assert np.corrcoef(error, [one.error for one in new])[0, 1] > 0.9
@@ -62,7 +63,7 @@ def test_knows_exits_older_study_is_false() -> None:
 def test_local_planner_generation_is_near_the_front() -> None:
     planner = LocalPlanner(SPACE, 0, 40, lambda genome: True)
     first = planner.plan([])
-    assert all(sum(bool(genome[f"exit{i}.position"]) for i in range(3)) <= 2 for genome in first)
+    assert all(sum(bool(genome.get(f"exit{i}.position")) for i in range(PLACES)) <= 2 for genome in first)
     known = [exits_of(genome) for genome in first]
     front = [known[i].genome for i in pareto.pareto_front(np.array([[one.error, one.cost] for one in known]))]
     backbones = [{n: v for n, v in genome.items() if not n.startswith(("exit", "score"))} for genome in front]
@@ -72,6 +73,7 @@ def test_local_planner_generation_is_near_the_front() -> None:
         own = {n: v for n, v in genome.items() if not n.startswith(("exit", "score"))}
         differences = [sum(own.get(n) != other.get(n) for n in own) for other in backbones]
         assert min(differences) <= 6  # two genes, and those that a deeper stage adds
+        assert sum(bool(genome.get(f"exit{i}.position")) for i in range(PLACES)) <= 6
 
 
 def test_local_planner_limits_prefers_candidates_within() -> None:

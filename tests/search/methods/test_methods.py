@@ -89,6 +89,34 @@ def test_plan_first_generation_has_half_branches_by_rule() -> None:
     assert 0.4 < sum(ruled) / len(ruled) < 0.7
 
 
+def test_plan_largest_network_that_is_not_admissible_with_its_exits_has_none() -> None:
+    space = mobilenetv3_cifar()
+
+    def few_exits(genome: Genome) -> bool:
+        return len(space.network(genome).taps) <= 4
+
+    smallest, largest, *_ = METHODS["aebnas"].planner(space, 0, 20, few_exits).plan([])
+    assert smallest == space.smallest()
+    assert largest == space.without_exits(space.largest())
+    assert space.network(largest).backbone == space.network(space.largest()).backbone
+
+
+@pytest.mark.parametrize("name", ["aebnas", "local", "nsga2", "random", "tpe"])
+def test_plan_first_generation_has_few_exits_of_many_places(name: str) -> None:
+    space = mobilenetv3_cifar()
+    exits = [len(space.network(genome).taps) for genome in METHODS[name].planner(space, 0, 60, anything).plan([])]
+    assert 1 < sum(exits) / len(exits) < 4
+    places = {tap for g in METHODS[name].planner(space, 0, 60, anything).plan([]) for tap in space.network(g).taps}
+    assert len(places) >= 5
+
+
+def test_genome_features_absent_block_has_features_of_an_absent_exit() -> None:
+    space = resnet()
+    exits = [gene.group == "exits" for gene in space.genes]  # one column each, as all genes before them
+    shallow, deep = genome_features(space, [space.smallest(), space.without_exits(space.largest())])[:, : len(exits)]
+    assert np.array_equal(shallow[exits], deep[exits])
+
+
 def test_plan_short_first_generation_is_followed_by_full_one() -> None:
     space, admitted = small_spaces.mobile(), iter([True] * 4)
     planner = METHODS["aebnas"].planner(space, 0, 30, lambda genome: next(admitted, False))

@@ -19,7 +19,13 @@ from eetool.search.space.builtin_spaces import SPACES, load_space
 from eetool.search.space.space import RESOLUTION, Gene, Genome, Space, SpaceBackbone, genome_key, make_space
 from tests.helpers import small_spaces
 
-MAKERS: list[Callable[[], Space]] = [*SPACES.values(), small_spaces.mobile, small_spaces.own, small_spaces.one]
+MAKERS: list[Callable[[], Space]] = [
+    *SPACES.values(),
+    small_spaces.mobile,
+    small_spaces.own,
+    small_spaces.one,
+    small_spaces.blocks,
+]
 spaces = st.sampled_from([make() for make in MAKERS])
 
 
@@ -53,7 +59,7 @@ def test_network_any_genome_can_be_built(drawn: tuple[Space, Genome]) -> None:
     space, genome = drawn
     network = space.network(genome)
     side = 224 if space.name == "mobilenetv3" else 32
-    channels = 1 if space.name in ("own", "small-mobile") else 3
+    channels = 1 if space.name in ("own", "small-mobile", "small-blocks") else 3
     with torch.device("meta"):
         backbone = build(network.backbone, float_input("x", (1, channels, side, side)), 10, network.config)
     assert set(network.taps) <= set(candidate_taps(backbone)) | {"body.0", "body.1"}
@@ -114,6 +120,7 @@ def test_space_unordered_or_repeated_genes_raise_usage_error() -> None:
         (None, UsageError, "the space mine gives NoneType, not a SpaceBackbone"),
         (SpaceBackbone("resnet8", ()), UsageError, "gives resnet8 with sites of none taps"),
         (SpaceBackbone("resnet8", (("stage1.0",),)), UsageError, "gives resnet8 with sites of 1 taps"),
+        (SpaceBackbone("resnet8", (("a", "b"),), stage_ends=(1,)), UsageError, "with a stage that ends at site 1"),
     ],
 )
 def test_backbone_wrong_function_of_the_user_is_told(made: object, error: type[Exception], words: str) -> None:
@@ -125,6 +132,52 @@ def test_backbone_wrong_function_of_the_user_is_told(made: object, error: type[E
     space = make_space("mine", [Gene("depth", (1, 2))], make, positions=(2,))
     with pytest.raises(error, match=words):
         space.network(space.largest())
+
+
+def test_make_space_conditions_of_another_number_raise_usage_error() -> None:
+    with pytest.raises(UsageError, match="2 sites of exits have 1 conditions"):
+        make_space("mine", [Gene("depth", (1, 2))], small_spaces.own().make, (1, 1), when=[(("depth", (2,)),)])
+
+
+def test_backbone_missing_tap_of_an_active_exit_is_told() -> None:
+    def make(genome: Genome) -> SpaceBackbone:
+        return SpaceBackbone("resnet8", (("stage1.0",), ()))
+
+    space = make_space("mine", [Gene("depth", (1, 2))], make, (1, 1), when=[(), (("depth", (2,)),)])
+    assert space.network(space.smallest()).backbone == "resnet8"
+    with pytest.raises(UsageError, match="gives resnet8 with sites of 1, 0 taps"):
+        space.network(space.largest())
+
+
+def many_places(count: int) -> Space:
+    """Return a space of one backbone with so many places for exits."""
+    sites = tuple((f"stage1.{i}",) for i in range(count))
+    return make_space("many", [], lambda genome: SpaceBackbone("resnet20", sites), positions=(1,) * count)
+
+
+@pytest.mark.parametrize("make", [*SPACES.values(), lambda: many_places(9), lambda: many_places(30)])
+def test_sample_networks_have_two_or_three_exits_in_the_mean(make: Callable[[], Space]) -> None:
+    space, rng = make(), np.random.default_rng(0)
+    counts = [len(space.network(space.sample(rng)).taps) for _ in range(400)]
+    assert 2.1 < np.mean(counts) < 3.1
+    assert min(counts) == 0
+    assert max(counts) >= 5
+
+
+@pytest.mark.parametrize("make", [small_spaces.mobile, small_spaces.own, small_spaces.blocks, lambda: many_places(5)])
+def test_draw_few_places_are_uniform(make: Callable[[], Space]) -> None:
+    space = make()
+    assert np.array_equal(space.draw_sizes, space.sizes)
+
+
+@given(spaces, st.integers(0, 2**32 - 1))
+def test_drawn_every_choice_has_a_value_and_spare_ones_are_absent(space: Space, seed: int) -> None:
+    spare = space.draw_sizes - space.sizes
+    assert np.array_equal(space.drawn(space.draw_sizes - 1), space.sizes - 1)
+    assert not space.drawn(spare).any()
+    values = np.random.default_rng(seed).integers(0, space.draw_sizes)
+    assert np.array_equal(space.drawn(values), np.clip(values - spare, 0, None))
+    assert all(gene.group == "exits" for gene, extra in zip(space.genes, spare, strict=True) if extra)
 
 
 def test_load_space_unknown_name_raises_usage_error() -> None:

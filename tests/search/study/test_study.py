@@ -155,6 +155,17 @@ def test_study_other_settings_raise_usage_error(url: str, terms: dict[str, objec
         Study(Storage(url, HEARTBEAT), "shared", small_spaces.mobile(), {**SETTINGS, **terms})
 
 
+def test_study_of_a_space_that_has_changed_says_so(url: str) -> None:
+    Study(Storage(url, HEARTBEAT), "old", small_spaces.mobile(), {**SETTINGS, "space": "resnet 0123456789abcdef"})
+    for space, words in (
+        ("resnet fedcba9876543210", "same name and other genes"),
+        ("mine 01234567", "Repeat its options"),
+    ):
+        with pytest.raises(UsageError, match=r"'old' in .* is of another space .*resnet 0123456789abcdef") as refused:
+            Study(Storage(url, HEARTBEAT), "old", small_spaces.mobile(), {**SETTINGS, "space": space})
+        assert words in str(refused.value.hint)
+
+
 def test_work_studies_of_one_storage_are_independent(uninterrupted: list[str], url: str) -> None:
     take_part(url, 3)
     assert [c.id for c in take_part(url, TRIALS, name="another")] == uninterrupted

@@ -10,7 +10,8 @@ _THRESHOLDS = (0.1, 0.2, NEVER)
 
 
 def edanas_space(space: Space) -> Space:
-    """Return the space with exits at all places, fixed branches, gates on the margin, and thresholds as genes."""
+    """Return the space with exits at the ends of stages, given branches, gates on the margin, and threshold genes."""
+    space = space.at_stage_ends()
     fixed = {g.name: g.choices[1:2] for g in space.genes if g.group == EXITS}
     margin = {SCORE: (MARGIN,)}
     return space.without(BRANCHES).only({**fixed, **margin}).with_thresholds(_THRESHOLDS)

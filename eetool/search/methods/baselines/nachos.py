@@ -10,7 +10,11 @@ _FIRST_AT_LEAST, _LEAST, _STEP = 0.7, 0.11, 0.1
 
 
 def nachos_space(space: Space) -> Space:
-    """Return the space in which exits at fixed places are present or absent; branches and gates are given."""
+    """Return the space in which exits at the ends of stages are present or absent; branches and gates are given.
+
+    The places are those of the published code: after every stage but the last.
+    """
+    space = space.at_stage_ends()
     return space.without(BRANCHES, GATE).only({g.name: g.choices[:2] for g in space.genes if g.group == EXITS})
 
 
