@@ -73,12 +73,13 @@ class TableJudge:
 
     def __init__(self, evaluator: TableEvaluator, method: Method, max_accuracy_drop: float) -> None:
         self.evaluator, self.method, self.drop = evaluator, method, max_accuracy_drop
+        self.space = method.space(table_space(evaluator.table))
         self._every = evaluator.every_objective()
 
     def __call__(self, genome: Genome) -> tuple[ObjectiveValues, np.ndarray, np.ndarray]:
         """Return what the planner sees, and the operating points on the parts `judge` and `test`, see `points`."""
         table = self.evaluator.table
-        network = table_network(table, genome)
+        network = table_network(table, self.space, genome)
         score = CALIBRATED if self.method.learned else str(genome.get(SCORE, CALIBRATED))
         judged, tested = self.points(network, score, genome_thresholds(genome, table.taps) or ())
         accuracies = self.evaluator.exit_accuracies(network, JUDGE)
@@ -120,13 +121,15 @@ class TableJudge:
 def run_search(evaluator: TableEvaluator, task: SearchTask) -> SearchRun:
     """Run one search to its end; it ends early where the method finds no more networks."""
     method = find_method(task.method, task.branches, task.thresholds)
-    space = method.space(table_space(evaluator.table))
     judge, few = TableJudge(evaluator, method, task.max_accuracy_drop), at_most(task.most_exits)
+    space = judge.space
 
     def admits(genome: Genome) -> bool:
         if not few(genome):
             return False
-        return not method.screened or every_exit_can_save(evaluator.costs(table_network(evaluator.table, genome)))
+        return not method.screened or every_exit_can_save(
+            evaluator.costs(table_network(evaluator.table, space, genome))
+        )
 
     planner = method.planner(space, task.seed, task.trials, admits)
     if isinstance(planner, SurrogatePlanner):  # whose predictors take half a minute for a thousand candidates

@@ -4,7 +4,7 @@ Methods of `eetool.search.methods` search it as they search any other space. A b
 branches of the table; `adaptive` stands for the branch of NACHOS' rule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from eetool.search.space.space import (
     ADAPTIVE,
@@ -37,23 +37,32 @@ def table_space(table: SearchTable) -> Space:
         genes.append(Gene(f"exit{i}.branch", choices, ((f"exit{i}.position", (1,)),), BRANCHES))
     present = tuple((f"exit{i}.position", (1,)) for i in range(table.taps))
     genes.append(Gene(SCORE, (CALIBRATED, MARGIN), present, GATE))
-    taps = {one["name"]: tuple((tap,) for tap in one["taps"]) for one in table.meta["backbones"]}
+    taps = {one["name"]: one["taps"] for one in table.meta["backbones"]}
 
     def make(genome: Genome) -> SpaceBackbone:
         name = str(genome[_BACKBONE])
-        return SpaceBackbone(name, taps[name])
+        return SpaceBackbone(name, tuple((tap,) for tap in taps[name]), stage_ends=stage_ends(taps[name]))
 
     return Space("table", tuple(genes), make)
 
 
-def table_network(table: SearchTable, genome: Genome) -> TableNetwork:
-    """Return the network of a genome; without genes of branches, the rule makes all of them."""
+def stage_ends(taps: Sequence[str]) -> tuple[int, ...]:
+    """Return the indices of the deepest tap of every stage but the last, where `nachos` and `edanas` have exits."""
+    stages = [tap.partition(".")[0] for tap in taps]
+    return tuple(i for i, stage in enumerate(stages[:-1]) if stages[i + 1] != stage)
+
+
+def table_network(table: SearchTable, space: Space, genome: Genome) -> TableNetwork:
+    """Return the network of a genome of `table_space`, or of a method's form of it, where the rule makes branches."""
+    backbone = space.backbone(genome)
+    number = table.backbones.index(backbone.reference)
+    taps = table.meta["backbones"][number]["taps"]
     exits = []
-    for i in range(table.taps):
+    for i, site in enumerate(backbone.sites):
         if genome.get(f"exit{i}.position", 0):
             branch = genome.get(f"exit{i}.branch", ADAPTIVE)
-            exits.append((i, table.branches.index(RULE if branch == ADAPTIVE else str(branch))))
-    return TableNetwork(table.backbones.index(str(genome[_BACKBONE])), tuple(exits))
+            exits.append((taps.index(site[0]), table.branches.index(RULE if branch == ADAPTIVE else str(branch))))
+    return TableNetwork(number, tuple(exits))
 
 
 def genome_thresholds(genome: Genome, taps: int) -> tuple[float | None, ...] | None:

@@ -156,13 +156,19 @@ def test_table_network_reads_genes_and_the_rule(table: Any) -> None:
 
     space = table_space(table)
     genome = space.express({"backbone": "large", "exit1.position": 1, "exit1.branch": "max2", "exit3.position": 1})
-    assert table_network(table, genome) == network(2, (1, 1), (3, 0))
-    assert table_network(table, space.with_adaptive(genome)) == network(2, (1, 3), (3, 3))
+    assert table_network(table, space, genome) == network(2, (1, 1), (3, 0))
+    assert table_network(table, space, space.with_adaptive(genome)) == network(2, (1, 3), (3, 3))
     ruled = METHODS["edanas"].space(space)
     largest = ruled.largest()  # thresholds of edanas: never
-    assert table_network(table, largest) == network(2, *((tap, 3) for tap in range(TAPS)))
-    assert genome_thresholds(largest, TAPS) == (None,) * TAPS
-    assert genome_thresholds({**largest, "exit0.threshold": 0.1}, TAPS) == (0.1, None, None, None)
+    assert table_network(table, ruled, largest) == network(2, *((tap, 3) for tap in range(TAPS - 1)))  # ends of stages
+    assert genome_thresholds(largest, TAPS) == (None,) * (TAPS - 1)
+    assert genome_thresholds({**largest, "exit0.threshold": 0.1}, TAPS) == (0.1, None, None)
+
+
+def test_stage_ends_are_the_deepest_taps_of_stages_but_the_last() -> None:
+    from tabular.table_space import stage_ends
+
+    assert stage_ends(["layer1.0", "layer1.4", "layer2.2", "layer2.5", "layer3.0", "layer3.7"]) == (1, 3)
 
 
 def test_run_search_same_seed_finds_the_same(table: Any) -> None:
@@ -179,13 +185,14 @@ def test_run_search_same_seed_finds_the_same(table: Any) -> None:
 @pytest.mark.parametrize("name", ["nachos", "edanas", "tpe"])  # the loop of `aebnas` is that of nachos
 def test_run_search_threshold_rule_of_method_is_used(name: str, table: Any) -> None:
     from tabular.table_search import SearchTask, run_search
-    from tabular.table_space import table_network
+    from tabular.table_space import table_network, table_space
 
     run = run_search(evaluator(table), SearchTask(name, 4, seed=0))
     assert run.evaluated == 4
     assert len(run.judge) == 4 if METHODS[name].thresholds != "tuned" else len(run.judge) > 4
-    for values in run.archive if name == "edanas" else ():  # exits everywhere, by the rule
-        assert table_network(table, values.genome).exits == tuple((tap, 3) for tap in range(TAPS))
+    space = METHODS[name].space(table_space(table))
+    for values in run.archive if name == "edanas" else ():  # exits at the ends of stages, by the rule
+        assert table_network(table, space, values.genome).exits == tuple((tap, 3) for tap in range(TAPS - 1))
 
 
 def test_run_search_most_exits_is_kept_and_dominated_by_the_optimum(table: Any) -> None:
