@@ -4,6 +4,7 @@
     python benchmarks/tabular_search.py evaluate TABLE --backbone resnet20 --exits 2:0,5:3 --max-accuracy-drop 1
     python benchmarks/tabular_search.py compare TABLE --folder G
     python benchmarks/tabular_search.py picks TABLE --backbone resnet20
+    python benchmarks/tabular_search.py tables COMPARISON.json … --source WORDS --output FILE
 
 `make` trains what its folder lacks and writes the table, `compare` runs the searches that its folder lacks; both resume
 after an interruption. Formats and methods are in docs/search-table.md. Every command prints one JSON document.
@@ -29,6 +30,7 @@ from tabular.table_evaluation import (
 from tabular.table_file import PARTS, SearchTable, read_table
 
 from eetool.errors import EarlyExitError, UsageError
+from eetool.records import write_atomic
 
 _EPOCHS = 7
 
@@ -84,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     picks.add_argument("--most-exits", type=int, default=2)
     picks.add_argument("--max-accuracy-drop", type=float, default=1.0)
     picks.add_argument("--seed", type=int, default=0)
+    tables = commands.add_parser("tables", help="the data file of docs/results/search-methods.md")
+    tables.add_argument("documents", type=Path, nargs="+", metavar="COMPARISON", help="what `compare` printed")
+    tables.add_argument("--source", required=True, help="commands and conditions, in words")
+    tables.add_argument("--output", type=Path, required=True)
     return parser
 
 
@@ -162,7 +168,16 @@ def _picks(o: argparse.Namespace) -> dict[str, Any]:
     return pick_networks(evaluator, backbone, o.count, o.most_exits, o.max_accuracy_drop, o.seed)
 
 
-_COMMANDS = {"make": _make, "evaluate": _evaluate, "compare": _compare, "picks": _picks}
+def _tables(o: argparse.Namespace) -> dict[str, Any]:
+    from tabular.result_tables import tables
+
+    result = tables([json.loads(path.read_text(encoding="utf-8")) for path in o.documents], o.source)
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    write_atomic(o.output, f"{text}\n".encode(), force=True)
+    return {"output": str(o.output), "rows": {name: len(one["rows"]) for name, one in result["tables"].items()}}
+
+
+_COMMANDS = {"make": _make, "evaluate": _evaluate, "compare": _compare, "picks": _picks, "tables": _tables}
 
 if __name__ == "__main__":
     main()

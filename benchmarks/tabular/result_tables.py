@@ -1,0 +1,120 @@
+"""Tables of docs/results/search-methods.md from documents of `tabular_search.py compare`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_TEXT, _NUMBER, _INTERVAL = "text", "number", "interval"
+_LOCAL = "local is better by"
+_ACCURACY, _COST = "accuracy, %", "cost ratio of `local`"
+_GAIN = "points that `local` gains"
+_METHODS = (
+    ("cost", _TEXT),
+    ("evaluations", _NUMBER),
+    ("method", _TEXT),
+    (_ACCURACY, _INTERVAL),
+    (_GAIN, _INTERVAL),
+    (_COST, _INTERVAL),
+    ("hypervolume", _INTERVAL),
+)
+_REGRET = (
+    ("evaluations", _NUMBER),
+    ("method", _TEXT),
+    ("regret", _INTERVAL),
+    ("of random's", _NUMBER),
+)
+_OBJECTIVES = (
+    ("cost", _TEXT),
+    ("evaluations", _NUMBER),
+    ("method", _TEXT),
+    ("points gained", _INTERVAL),
+    ("cost ratio", _INTERVAL),
+)
+_ARMS = (
+    ("arm", _TEXT),
+    (_ACCURACY, _INTERVAL),
+    ("points that the first gains", _INTERVAL),
+    ("hypervolume", _INTERVAL),
+)
+_RANDOM = "random"
+
+
+def tables(documents: Sequence[dict[str, Any]], source: str) -> dict[str, Any]:
+    """Return the data file of documents that together hold all comparisons.
+
+    Args:
+        documents: of `compare`, with different objectives, evaluations or parts.
+        source: commands and conditions, in words.
+    """
+    result = {"methods": _table(_METHODS, [row for d in documents for row in _methods(d)])}
+    budgets = [row for d in documents for row in _budgets(d)]
+    shares = documents[0]["scales"]["macs"]
+    columns = [(f"{100 * budget / shares['cost']:.0f} %", _INTERVAL) for budget in shares["budgets"]]
+    result["budgets"] = _table((*_METHODS[:3], *columns), budgets)
+    result["regret"] = _table(_REGRET, [row for d in documents for row in _regret(d)])
+    result["objectives"] = _table(_OBJECTIVES, [row for d in documents for row in _objectives(d)])
+    result["ablation"] = _table(_ARMS, [row for d in documents for row in _ablation(d)])
+    return {"source": source, "tables": {name: table for name, table in result.items() if table["rows"]}}
+
+
+def _compared(document: Mapping[str, Any]) -> Iterator[tuple[str, int, str, dict[str, Any]]]:
+    for objective, by_trials in document.get("compare", {}).items():
+        for trials, methods in by_trials.items():
+            for method, row in methods.items():
+                yield _words(objective), int(trials), f"`{method}`", row
+
+
+def _methods(document: Mapping[str, Any]) -> Iterator[list[Any]]:
+    for objective, trials, method, row in _compared(document):
+        gains = row.get(_LOCAL, {})
+        yield [
+            *(objective, trials, method, _rounded(row["accuracy_percent"], 2)),
+            _rounded(gains.get("accuracy_points"), 2),
+            _rounded(gains.get("cost_ratio"), 3),
+            _rounded(row["hypervolume"], 3),
+        ]
+
+
+def _budgets(document: Mapping[str, Any]) -> Iterator[list[Any]]:
+    for objective, trials, method, row in _compared(document):
+        yield [objective, trials, method, *(_rounded(one, 2) for one in row["accuracy_percent_by_budget"])]
+
+
+def _regret(document: Mapping[str, Any]) -> Iterator[list[Any]]:
+    for trials, methods in document.get("regret", {}).items():
+        if trials.isdigit():
+            random = methods.get(_RANDOM, [None])[0]
+            for method, regret in methods.items():
+                share = round(regret[0] / random, 2) if random else None
+                yield [int(trials), f"`{method}`", _rounded(regret, 4), share]
+
+
+def _objectives(document: Mapping[str, Any]) -> Iterator[list[Any]]:
+    for objective, by_trials in document.get("objectives", {}).items():
+        for trials, methods in by_trials.items():
+            for method, row in methods.items():
+                gains = _rounded(row["accuracy_points"], 2), _rounded(row["cost_ratio"], 3)
+                yield [_words(objective), int(trials), f"`{method}`", *gains]
+
+
+def _ablation(document: Mapping[str, Any]) -> Iterator[list[Any]]:
+    for arm, row in document.get("ablation", {}).items():
+        gains = next((value for name, value in row.items() if name.endswith("is better by")), {})
+        points = _rounded(gains.get("accuracy_points"), 2)
+        yield [arm, _rounded(row["accuracy_percent"], 2), points, _rounded(row["hypervolume"], 3)]
+
+
+def _words(objective: str) -> str:
+    """Return the name of an objective in words: `rpi4_latency_ms` is `latency on rpi4`."""
+    device, _, unit = objective.partition("_")
+    return "MACs" if not unit else f"{unit.rpartition('_')[0]} on {device}"
+
+
+def _rounded(interval: Sequence[float] | None, digits: int) -> list[float] | None:
+    return None if interval is None else [round(value, digits) for value in interval]
+
+
+def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    return {
+        "columns": [{"title": title, "kind": kind} for title, kind in columns],
+        "rows": [{"cells": list(row)} for row in rows],
+    }
