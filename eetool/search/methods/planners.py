@@ -105,7 +105,7 @@ class SurrogatePlanner:
         return [*first, *self._draw_unseen(rng, set(ends), self.first - len(first), half_by_rule=True)]
 
     def _ends(self) -> dict[str, Genome]:
-        """Return by key, as far as admissible, the smallest and the largest network; the latter with all or no exits."""
+        """Return by key the smallest and the largest network where admissible, the latter with all or no exits."""
         largest = self.space.largest()
         forms = ((self.space.smallest(),), (largest, self.space.without_exits(largest)))
         ends = (next(filter(self.admits, of_one), None) for of_one in forms)
