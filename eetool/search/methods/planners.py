@@ -105,7 +105,7 @@ class SurrogatePlanner:
         return [*first, *self._draw_unseen(rng, set(ends), self.first - len(first), half_by_rule=True)]
 
     def _ends(self) -> dict[str, Genome]:
-        """Return by key, where admissible, the smallest network and the largest one, which has all exits or none."""
+        """Return by key the smallest and the largest network where admissible, the latter with all or no exits."""
         largest = self.space.largest()
         forms = ((self.space.smallest(),), (largest, self.space.without_exits(largest)))
         ends = (next(filter(self.admits, of_one), None) for of_one in forms)

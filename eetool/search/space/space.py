@@ -180,18 +180,16 @@ class Space:
     def draw_sizes(self) -> np.ndarray:
         """Number of equally likely values of every gene in a draw, int64 (genes,), see `drawn`.
 
-        It is the number of choices, except that the absence of an exit has more than one value where a network would
-        otherwise have more than `_MEAN_EXITS` exits in the mean.
+        The absence of an exit has several where a network would otherwise have over `_MEAN_EXITS` exits in the mean.
         """
-        choices = {gene.name: gene.choices for gene in self.genes}
-        active: dict[str, float] = {}  # probability that a gene is active; exact where it depends on one other gene
+        chosen: dict[tuple[str, Value], float] = {}  # probabilities; exact where a gene depends on one other gene
         for gene in self.genes:
-            off = [1 - active[name] * _share(choices[name], values) for name, values in gene.when]
-            active[gene.name] = 1 - float(np.prod(off)) if off else 1.0
-        places = sum(active[gene.name] for gene in self._optional)
+            off = [1 - sum(chosen.get((name, value), 0.0) for value in values) for name, values in gene.when]
+            each = (1 - float(np.prod(off)) if off else 1.0) / len(gene.choices)
+            chosen |= {(gene.name, choice): each for choice in gene.choices}
+        places = sum(chosen[gene.name, 0] * len(gene.choices) for gene in self._optional)
         wanted = {g.name: round((len(g.choices) - 1) * places / _MEAN_EXITS) for g in self._optional}
-        sizes = [max(len(gene.choices), wanted.get(gene.name, 0)) for gene in self.genes]
-        return np.array(sizes, dtype=np.int64)
+        return np.array([max(len(gene.choices), wanted.get(gene.name, 0)) for gene in self.genes], dtype=np.int64)
 
     def drawn(self, values: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return int64 (genes,), the choice indices for values (genes,) below `draw_sizes`; spare values are absent."""
@@ -221,31 +219,6 @@ class Space:
     def without_exits(self, genome: Genome) -> Genome:
         """Return the genome without the exits that the space lets be absent."""
         return self.express({**genome, **{gene.name: 0 for gene in self._optional}})
-
-    def at_stage_ends(self) -> "Space":
-        """Return the space with exits at the ends of stages alone, each at the deepest tap of its site.
-
-        It is the same space where all sites are such ends.
-        """
-        ends = self.backbone(self.largest()).stage_ends
-        if ends is None:
-            return self
-        dropped = {gene.name for gene in self._positions[len(ends) :]}
-        genes: list[Gene] = []
-        for gene in self.genes:
-            when = tuple(condition for condition in gene.when if condition[0] not in dropped)
-            if gene.name in dropped or (gene.when and not when):
-                dropped.add(gene.name)
-            else:
-                genes.append(
-                    replace(gene, choices=(0, 1), when=()) if gene.group == EXITS else replace(gene, when=when)
-                )
-
-        def make(genome: Genome) -> SpaceBackbone:
-            made = self.make(genome)
-            return replace(made, sites=made.end_sites, stage_ends=None)
-
-        return replace(self, genes=tuple(genes), make=make)
 
     def without(self, *groups: str) -> "Space":
         """Return the space without the genes of these groups."""
@@ -304,15 +277,11 @@ class Space:
         needed = [max(map(int, gene.choices)) if gene.is_active(genome) else 0 for gene in self._positions]
         if not isinstance(made, SpaceBackbone):
             raise UsageError(f"the space {self.name} gives {type(made).__name__}, not a SpaceBackbone", _SITES)
+        if not all(0 <= end < len(made.sites) for end in made.stage_ends or ()):
+            raise UsageError(f"the space {self.name} gives {made.reference} with stages that end at no site", _SITES)
         if len(made.sites) < len(needed) or any(len(s) < n for s, n in zip(made.sites, needed, strict=False)):
             taps = ", ".join(str(len(site)) for site in made.sites) or "none"
             raise UsageError(f"the space {self.name} gives {made.reference} with sites of {taps} taps", _SITES)
-        unknown = [end for end in made.stage_ends or () if not 0 <= end < len(made.sites)]
-        if unknown:
-            raise UsageError(
-                f"the space {self.name} gives {made.reference} with a stage that ends at site {unknown[0]}",
-                f"It has {len(made.sites)} sites, from 0.",
-            )
         return made
 
     def network(self, genome: Genome) -> CandidateNetwork:
@@ -359,8 +328,7 @@ def make_space(
             wherever they are in the network.
         widths: widths of convolutions in branches.
         scores: scores of the gates.
-        when: for every site the condition on genes of the backbone on which it is in the network, as in `Gene`. By
-            default all sites always are.
+        when: for every site the condition on which it is in the network, as in `Gene`; by default all always are.
 
     Raises:
         UsageError: there are conditions, but not one for each site; or see `Space`.
@@ -368,10 +336,8 @@ def make_space(
     if when and len(when) != len(positions):
         raise UsageError(f"{name}: {len(positions)} sites of exits have {len(when)} conditions", "Give one for each.")
     genes = list(backbone)
-    exits = [
-        Gene(_position(i), tuple(range(count + 1)), condition, EXITS)
-        for i, (count, condition) in enumerate(zip(positions, when or [()] * len(positions), strict=True))
-    ]
+    sites = enumerate(zip(positions, when or [()] * len(positions), strict=True))
+    exits = [Gene(_position(i), tuple(range(count + 1)), condition, EXITS) for i, (count, condition) in sites]
     genes += exits
     for i, gene in enumerate(exits):
         genes += _branch_genes(i, _present(gene), widths)
@@ -407,11 +373,6 @@ def _branch(genome: Genome, index: int) -> str | None:
 def _threshold(genome: Genome, index: int) -> float | None:
     value = float(genome[f"exit{index}.threshold"])
     return None if value >= NEVER else value
-
-
-def _share(choices: tuple[Value, ...], values: tuple[Value, ...]) -> float:
-    """Return the share of the choices that are among `values`."""
-    return sum(choice in values for choice in choices) / len(choices)
 
 
 def _position(index: int) -> str:

@@ -120,7 +120,7 @@ def test_space_unordered_or_repeated_genes_raise_usage_error() -> None:
         (None, UsageError, "the space mine gives NoneType, not a SpaceBackbone"),
         (SpaceBackbone("resnet8", ()), UsageError, "gives resnet8 with sites of none taps"),
         (SpaceBackbone("resnet8", (("stage1.0",),)), UsageError, "gives resnet8 with sites of 1 taps"),
-        (SpaceBackbone("resnet8", (("a", "b"),), stage_ends=(1,)), UsageError, "with a stage that ends at site 1"),
+        (SpaceBackbone("resnet8", (("a", "b"),), stage_ends=(1,)), UsageError, "with stages that end at no site"),
     ],
 )
 def test_backbone_wrong_function_of_the_user_is_told(made: object, error: type[Exception], words: str) -> None:

@@ -3,6 +3,7 @@
 from eetool.metrics import Thresholds
 from eetool.search.methods.tuned_thresholds import ThresholdLimits
 from eetool.search.space.space import BRANCHES, EXITS, GATE, Space
+from eetool.search.space.stage_ends import at_stage_ends
 from eetool.tune.threshold_search import ThresholdProblem
 
 _GRID = (0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8)  # that of the paper
@@ -14,7 +15,7 @@ def nachos_space(space: Space) -> Space:
 
     The places are those of the published code: after every stage but the last.
     """
-    space = space.at_stage_ends()
+    space = at_stage_ends(space)
     return space.without(BRANCHES, GATE).only({g.name: g.choices[:2] for g in space.genes if g.group == EXITS})
 
 
