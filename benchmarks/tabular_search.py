@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--seeds", type=int, default=30)
     compare.add_argument("--ablation-trials", type=int, default=200)
     compare.add_argument("--most-exits", type=int, default=2, help="of networks among which the optimum is enumerated")
-    compare.add_argument("--parts", default="compare,ablation,regret")
+    compare.add_argument("--parts", default="compare,recombination,ablation,regret")
     compare.add_argument("--workers", type=int, default=2)
     picks = commands.add_parser("picks", help="the best and random networks of one backbone, to train in full")
     picks.add_argument("table", type=Path)

@@ -31,7 +31,7 @@ ARMS = {
     for branches in ("searched", FIXED)
     for thresholds in (TUNED, FIXED)
 }
-PARTS = ("compare", "ablation", "regret")
+PARTS = ("compare", "recombination", "ablation", "regret")
 _OPTIMUM = "optimum"
 
 
@@ -73,6 +73,7 @@ class Job:
             return f"{self.objective}-{_OPTIMUM}{self.task.most_exits}-{self.backbone}"
         t = self.task
         arm = "" if (t.branches, t.thresholds) == ("searched", TUNED) else f"-{t.branches}-{t.thresholds}"
+        arm += "" if t.recombined or t.method != AGAINST else "-alone"
         few = "" if t.most_exits is None else f"-most{t.most_exits}"
         return f"{self.objective}-{t.method}{arm}{few}-{t.trials}-{t.seed}"
 
@@ -134,6 +135,9 @@ def _jobs(settings: ComparisonSettings, backbones: int) -> Iterator[Job]:
             yield from (
                 Job(objective, SearchTask(m, trials, s)) for m in settings.methods for s in range(settings.seeds)
             )
+    if "recombination" in parts:
+        for trials in sorted(settings.trials):
+            yield from (Job(MACS, task) for tasks in _recombined(trials, settings).values() for task in tasks)
     if "ablation" in parts:
         for arm in ARMS.values():
             yield from (Job(MACS, _ablated(settings, arm, seed)) for seed in range(settings.seeds))
@@ -148,6 +152,12 @@ def _jobs(settings: ComparisonSettings, backbones: int) -> Iterator[Job]:
 
 def _ablated(settings: ComparisonSettings, arm: tuple[str, str], seed: int) -> SearchTask:
     return SearchTask(ABLATED, settings.ablation_trials, seed, *arm)
+
+
+def _recombined(trials: int, settings: ComparisonSettings) -> dict[str, list[SearchTask]]:
+    """Return searches by `local` as it is, and without recombination of trained exits."""
+    tasks = _tasks(AGAINST, trials, settings)
+    return {AGAINST: tasks, "without recombination": [replace(task, recombined=False) for task in tasks]}
 
 
 def _document(table: SearchTable, folder: Path, settings: ComparisonSettings) -> dict[str, Any]:
@@ -168,6 +178,16 @@ def _document(table: SearchTable, folder: Path, settings: ComparisonSettings) ->
             for objective in settings.objectives
         }
         document["objectives"] = _objectives(table, folder, settings, scales)
+    if "recombination" in settings.parts:
+        document["recombination"] = {
+            str(trials): _rows(
+                {
+                    name: _measured(folder, MACS, tasks, scales[MACS])
+                    for name, tasks in _recombined(trials, settings).items()
+                }
+            )
+            for trials in settings.trials
+        }
     if "ablation" in settings.parts:
         arms = {
             label: _measured(folder, MACS, [_ablated(settings, arm, s) for s in range(settings.seeds)], scales[MACS])

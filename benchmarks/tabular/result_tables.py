@@ -35,6 +35,7 @@ _ARMS = (
     ("points that the first gains", _INTERVAL),
     ("hypervolume", _INTERVAL),
 )
+_RECOMBINED = (("evaluations", _NUMBER), ("`local`", _TEXT), *_METHODS[3:])
 _RANDOM = "random"
 
 
@@ -52,6 +53,7 @@ def tables(documents: Sequence[dict[str, Any]], source: str) -> dict[str, Any]:
     result["budgets"] = _table((*_METHODS[:3], *columns), budgets)
     result["regret"] = _table(_REGRET, [row for d in documents for row in _regret(d)])
     result["objectives"] = _table(_OBJECTIVES, [row for d in documents for row in _objectives(d)])
+    result["recombination"] = _table(_RECOMBINED, [row for d in documents for row in _recombination(d)])
     result["ablation"] = _table(_ARMS, [row for d in documents for row in _ablation(d)])
     return {"source": source, "tables": {name: table for name, table in result.items() if table["rows"]}}
 
@@ -101,6 +103,18 @@ def _ablation(document: Mapping[str, Any]) -> Iterator[list[Any]]:
         gains = next((value for name, value in row.items() if name.endswith("is better by")), {})
         points = _rounded(gains.get("accuracy_points"), 2)
         yield [arm, _rounded(row["accuracy_percent"], 2), points, _rounded(row["hypervolume"], 3)]
+
+
+def _recombination(document: Mapping[str, Any]) -> Iterator[list[Any]]:
+    for trials, rows in document.get("recombination", {}).items():
+        for name, row in rows.items():
+            gains = row.get(_LOCAL, {})
+            yield [
+                *(int(trials), "as it is" if name == "local" else name, _rounded(row["accuracy_percent"], 2)),
+                _rounded(gains.get("accuracy_points"), 2),
+                _rounded(gains.get("cost_ratio"), 3),
+                _rounded(row["hypervolume"], 3),
+            ]
 
 
 def _words(objective: str) -> str:

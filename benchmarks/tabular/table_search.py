@@ -13,6 +13,7 @@ import numpy as np
 
 from eetool.metrics import Thresholds
 from eetool.search.evaluation.cost_estimation import every_exit_can_save
+from eetool.search.methods.local_search import LocalPlanner
 from eetool.search.methods.methods import Method, find_method
 from eetool.search.methods.planners import ObjectiveValues, SurrogatePlanner
 from eetool.search.methods.threshold_rules import THRESHOLD_RULES, TUNED
@@ -38,6 +39,7 @@ class SearchTask:
         branches, thresholds: arms of the ablation, see `eetool.search.methods.methods.find_method`.
         most_exits: networks with more exits are not planned; None for no limit.
         max_accuracy_drop: percentage points that tuned thresholds may lose against full depth.
+        recombined: `local` evaluates trained exits in other combinations, which count as no evaluation.
     """
 
     method: str
@@ -47,6 +49,7 @@ class SearchTask:
     thresholds: str = TUNED
     most_exits: int | None = None
     max_accuracy_drop: float = 1.0
+    recombined: bool = True
 
 
 @dataclass
@@ -134,6 +137,9 @@ def run_search(evaluator: TableEvaluator, task: SearchTask) -> SearchRun:
     planner = method.planner(space, task.seed, task.trials, admits)
     if isinstance(planner, SurrogatePlanner):  # whose predictors take half a minute for a thousand candidates
         planner.batch = max(planner.batch, task.trials // _GENERATIONS)
+    trained = None
+    if isinstance(planner, LocalPlanner) and task.recombined:
+        planner.trained = trained = TrainedTableExits(judge)
     archive: list[ObjectiveValues] = []
     judged, tested = [], []
     while len(archive) < task.trials:
@@ -145,4 +151,25 @@ def run_search(evaluator: TableEvaluator, task: SearchTask) -> SearchRun:
             archive.append(values)
             judged.append(on_judge)
             tested.append(on_test)
+    if trained is not None:
+        assert isinstance(planner, LocalPlanner)
+        planner.recombined(archive)
+        judged += trained.judged
+        tested += trained.tested
     return SearchRun(np.concatenate(judged), np.concatenate(tested), len(archive), archive)
+
+
+class TrainedTableExits:
+    """Networks of exits that a search evaluated before, which cost no training; all operating points are kept."""
+
+    def __init__(self, judge: TableJudge) -> None:
+        self._judge = judge
+        self.judged: list[np.ndarray] = []
+        self.tested: list[np.ndarray] = []
+
+    def evaluate(self, genome: Genome) -> ObjectiveValues:
+        """Return the figures of a genome."""
+        values, on_judge, on_test = self._judge(genome)
+        self.judged.append(on_judge)
+        self.tested.append(on_test)
+        return values

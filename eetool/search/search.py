@@ -20,11 +20,13 @@ from eetool.search.evaluation.cost_estimation import OBJECTIVES, CostEstimator
 from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator
 from eetool.search.evaluation.splits import JUDGE, SearchData
 from eetool.search.methods import pareto
+from eetool.search.methods.local_search import LocalPlanner
 from eetool.search.methods.methods import Method, find_method
+from eetool.search.methods.planners import ObjectiveValues
 from eetool.search.search_results import LIMITS, Candidate, Front, SpaceName, front_of, history_of, objective_points
 from eetool.search.space.space import Genome, Space
 from eetool.search.study.storage import Storage
-from eetool.search.study.study import Study
+from eetool.search.study.study import Study, objective_values
 from eetool.train.torch_devices import CPU, find_torch_device
 
 _ONNXRUNTIME = "onnxruntime"  # preferred where the table of a device covers it
@@ -145,7 +147,7 @@ class Search(ABC):
         )
 
     def run(self, storage: Storage, study: str, weights_sha256: str, progress: Progress = SILENT) -> list[Candidate]:
-        """Work on a study until it is complete; return all of its candidates.
+        """Work on a study until it is complete; return all of its candidates, and other networks of their exits.
 
         Args:
             storage: database of the study.
@@ -158,7 +160,12 @@ class Search(ABC):
         evaluator = self.evaluator()
         admits = self._screen(evaluator) if self.method.screened else lambda genome: True
         planner = self.method.planner(self.space, o.seed, o.trials, admits)
-        return shared.work(planner, evaluator, o.trials, self.objective, o.limits, progress)
+        if not (isinstance(planner, LocalPlanner) and evaluator.shares_branches):
+            return shared.work(planner, evaluator, o.trials, self.objective, o.limits, progress)
+        planner.trained = trained = _TrainedExits(evaluator, self.objective, o.limits)
+        candidates = shared.work(planner, evaluator, o.trials, self.objective, o.limits, progress)
+        planner.recombined([objective_values(candidate, self.objective, o.limits) for candidate in candidates])
+        return [*candidates, *trained.found]
 
     def _screen(self, evaluator: Evaluator) -> Callable[[Genome], bool]:
         """Return a test of whether a genome is worth an evaluation.
@@ -241,6 +248,20 @@ class Search(ABC):
     def _energy(self) -> Energy:
         """Return the energy of an empty graph; it carries provenance and scope of all energies."""
         return UNKNOWN if self.predictor is None else self.predictor.graph("nothing", []).energy_mj
+
+
+class _TrainedExits:
+    """Networks of exits that candidates of a study have trained; `found` holds those that were evaluated."""
+
+    def __init__(self, evaluator: Evaluator, objective: str, limits: Mapping[str, float]) -> None:
+        self._evaluator, self._objective, self._limits = evaluator, objective, limits
+        self.found: list[Candidate] = []
+
+    def evaluate(self, genome: Genome) -> ObjectiveValues:
+        """Return the figures of a genome."""
+        candidate = self._evaluator(genome)
+        self.found.append(candidate)
+        return objective_values(candidate, self._objective, self._limits)
 
 
 def table_backend(profile: HwProfile) -> str:

@@ -7,14 +7,16 @@ candidate has, and its outputs serve all candidates that have it. Only learned c
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 
 from eetool.latency.estimate.cascade_cost import CascadeCosts
-from eetool.model.branches import Branch
+from eetool.model.branches import LINEAR, Branch
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import ModelSpec
 from eetool.progress import SILENT, Progress
+from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.backbone_features import BackboneFeatures, TappedBackbone
 from eetool.search.evaluation.branch_training import (
     BRANCH_BATCH,
@@ -24,8 +26,9 @@ from eetool.search.evaluation.branch_training import (
     train_branches,
 )
 from eetool.search.evaluation.cost_estimation import CostEstimator
-from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, LapTimer, candidate_branches, seed_of
+from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, LapTimer, seed_of
 from eetool.search.evaluation.splits import SearchData, SplitPart
+from eetool.search.space.backbone_space import LINEAR_ONLY
 from eetool.search.space.space import CandidateNetwork, Space
 from eetool.tune.cross_fitting import LabelledLogits
 
@@ -33,7 +36,12 @@ _TRAINING = 0  # number of the part that branches are trained on
 
 
 class BackboneEvaluator(Evaluator):
-    """Evaluates genomes of `eetool.search.space.backbone_space`."""
+    """Evaluates genomes of `eetool.search.space.backbone_space`.
+
+    A branch by rule is that of a network with an exit at every place, so that it does not depend on the other exits.
+    """
+
+    shares_branches = True
 
     def __init__(
         self,
@@ -55,7 +63,9 @@ class BackboneEvaluator(Evaluator):
         """Return the backbone with fresh exits."""
         places = [self._places[tap] for tap in network.taps]
         layouts = tuple(self.backbone.taps[place].layout or "" for place in places)
-        texts = candidate_branches(network, self.backbone.net.backbone, layouts, self.data)
+        texts = tuple(
+            self._by_rule[place] if text is None else text for place, text in zip(places, network.branches, strict=True)
+        )
         learned = self.settings.learned and bool(network.taps)
         spec = replace(
             self.backbone.spec, taps=network.taps, branches=texts, layouts=layouts, learned_confidence=learned
@@ -63,6 +73,17 @@ class BackboneEvaluator(Evaluator):
         branches = [self.backbone.branch(place, text, learned) for place, text in zip(places, texts, strict=True)]
         exits = dict(zip(network.taps, branches, strict=True))
         return EarlyExitNet(self.backbone.net.backbone, exits).eval(), spec
+
+    @cached_property
+    def _by_rule(self) -> tuple[str, ...]:
+        """Branches of NACHOS' rule at all places; those of features without positions are linear."""
+        taps = self.backbone.taps
+        convolved = [i for i, tap in enumerate(taps) if tap.layout not in LINEAR_ONLY]
+        names = tuple(taps[i].name for i in convolved)
+        layouts = tuple(taps[i].layout or "" for i in convolved)
+        found = adaptive_branches(self.backbone.net.backbone, self.data.inputs, names, layouts, len(self.data.classes))
+        rest = iter(found)
+        return tuple(next(rest) if i in convolved else LINEAR for i in range(len(taps)))
 
     def inherit(self, net: EarlyExitNet, key: str) -> None:
         """Leave the backbone as it is: candidates share its modules."""

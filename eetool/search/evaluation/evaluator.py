@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
 
 from eetool.errors import MissingError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
@@ -17,7 +16,6 @@ from eetool.model.backbones.names import own_size
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.gate_scores import LEARNED
 from eetool.model.spec import ModelSpec
-from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.cost_estimation import (
     CandidateCosts,
     CostEstimator,
@@ -83,6 +81,8 @@ class Evaluator(ABC):
 
     On a GPU they are the same up to the order of its sums.
     """
+
+    shares_branches = False  # exits that are trained for one candidate serve others
 
     def __init__(self, space: Space, data: SearchData, estimator: CostEstimator, settings: EvaluationSettings) -> None:
         self.space, self.data, self.estimator, self.settings = space, data, estimator, settings
@@ -207,17 +207,6 @@ class Evaluator(ABC):
         if self.settings.thresholds != TUNED:
             return (1.0,) * len(split.logits)
         return tuple(fit_temperature(logits, split.labels) for logits in split.logits)
-
-
-def candidate_branches(
-    network: CandidateNetwork, backbone: nn.Module, layouts: tuple[str, ...], data: SearchData
-) -> tuple[str, ...]:
-    """Return the branches that genes describe; NACHOS' rule makes the others."""
-    own = tuple(branch for branch in network.branches if branch is not None)
-    if len(own) == len(network.branches):
-        return own
-    by_rule = adaptive_branches(backbone, data.inputs, network.taps, layouts, len(data.classes))
-    return tuple(branch or given for branch, given in zip(network.branches, by_rule, strict=True))
 
 
 class LapTimer:

@@ -17,9 +17,10 @@ from eetool.model.references.resolve import build
 from eetool.model.spec import ModelSpec
 from eetool.model.supernet import Supernet, recalibrate_batch_norm
 from eetool.model.tap_layouts import choose_layouts, find_layouts
+from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.branch_training import BRANCH_BATCH, TapFeatures, labelled_outputs, train_branches
 from eetool.search.evaluation.cost_estimation import CostEstimator
-from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, LapTimer, candidate_branches, seed_of
+from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, LapTimer, seed_of
 from eetool.search.evaluation.fine_tuning import fine_tune
 from eetool.search.evaluation.splits import SearchData, SplitPart
 from eetool.search.space.space import CandidateNetwork, Space
@@ -42,13 +43,21 @@ class SupernetEvaluator(Evaluator):
         backbone = build(network.backbone, self.data.inputs, len(self.data.classes), network.config)
         found = find_layouts(backbone, example_inputs(self.data.inputs), network.taps) if network.taps else {}
         layouts = choose_layouts({tap: found[tap] for tap in network.taps}, (), hint=False)
-        branches = candidate_branches(network, backbone, layouts, self.data)
+        branches = self._branches(network, backbone, layouts)
         learned = self.settings.learned and bool(network.taps)
         spec = ModelSpec(
             *(network.backbone, self.data.inputs, self.data.classes, network.taps, branches, network.config, learned),
             layouts=layouts,
         )
         return build_net(spec).eval(), spec
+
+    def _branches(self, network: CandidateNetwork, backbone: nn.Module, layouts: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the branches that genes describe; NACHOS' rule makes the others."""
+        own = tuple(branch for branch in network.branches if branch is not None)
+        if len(own) == len(network.branches):
+            return own
+        by_rule = adaptive_branches(backbone, self.data.inputs, network.taps, layouts, len(self.data.classes))
+        return tuple(branch or given for branch, given in zip(network.branches, by_rule, strict=True))
 
     def inherit(self, net: EarlyExitNet, key: str) -> None:
         """Copy shared weights into the candidate, and fine-tune or recalibrate them."""

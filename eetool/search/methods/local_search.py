@@ -7,6 +7,9 @@ It differs from the loop of MSuNAS, which `aebnas` uses, in four points (docs/de
 - Predictions are made from the accuracies and costs of exits, see `exit_surrogate`.
 - New candidates are neighbours of the front: one or two genes differ, or the exits of two networks are exchanged.
 - Of these the ones are taken that add most to the hypervolume, on a logarithmic axis of costs.
+
+Where exits can be evaluated in other combinations without training (`recombination`), every generation is followed by a
+search among those, and new candidates bring exits that are not trained yet (docs/decisions/0071).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +20,7 @@ import numpy as np
 from eetool.search.methods.exit_surrogate import ExitSurrogate, knows_exits
 from eetool.search.methods.pareto import pareto_front
 from eetool.search.methods.planners import Admits, ObjectiveValues
+from eetool.search.methods.recombination import ExitKey, Recombination, TrainedExits
 from eetool.search.methods.surrogates import fit_trees, genome_features
 from eetool.search.space.space import BACKBONE, EXITS, Genome, Space, genome_key
 
@@ -25,6 +29,8 @@ _GENERATIONS, _BATCH = 25, 8  # a long search has larger generations, not more
 _POOL = 600  # neighbours that are predicted
 _FEW_EXITS = 2  # in the first candidates
 _EXPLORED = 8  # every eighth candidate is taken at random from the neighbours
+_FRESH = 2  # exits of a candidate that are not trained yet, where others cost nothing
+_FREE = 3  # networks of trained exits that are evaluated per candidate
 _PATIENCE = 1000  # draws in a row without a new genome, after which the space counts as exhausted
 
 
@@ -33,6 +39,9 @@ class LocalPlanner:
 
     def __init__(self, space: Space, seed: int, trials: int, admits: Admits) -> None:
         self.space, self.seed, self.admits = space, seed, admits
+        self.trained: TrainedExits | None = None  # set where exits can be evaluated in other combinations
+        self._recombination = Recombination(space)
+        self._free: dict[int, list[ObjectiveValues]] = {}  # by the number of candidates before
         self.first = min(trials, max(_FEWEST_FIRST, min(_MOST_FIRST, round(_FIRST_SHARE * trials))))
         self.batch = max(_BATCH, -(-trials // _GENERATIONS))
 
@@ -43,6 +52,30 @@ class LocalPlanner:
             return self._first_genomes[len(archive) :]
         complete = first + (len(archive) - first) // self.batch * self.batch
         return self._generation(archive[:complete])[len(archive) - complete :]
+
+    def recombined(self, archive: Sequence[ObjectiveValues]) -> list[ObjectiveValues]:
+        """Return all networks of trained exits that were evaluated beside the candidates of `archive`.
+
+        They depend on the seed and on `archive` alone; after an interruption they are evaluated again.
+        """
+        if self.trained is None:
+            return []
+        first, found = len(self._first_genomes), list[ObjectiveValues]()
+        for end in sorted({*range(first, len(archive), self.batch), len(archive)}):
+            if end not in self._free:
+                self._free[end] = self._recombine([*archive[:end], *found], self.trained, end)
+            found += self._free[end]
+        return found
+
+    def _recombine(self, known: Sequence[ObjectiveValues], trained: TrainedExits, end: int) -> list[ObjectiveValues]:
+        """Return the figures of further networks of trained exits."""
+        rng = np.random.default_rng([self.seed, end, 1])
+        genomes = [one.genome for one in known]
+        found = self._recombination.neighbours(self._parents(known), genomes, _POOL, rng)
+        seen = set(map(genome_key, genomes))
+        pool = {genome_key(g): g for g in found if genome_key(g) not in seen}
+        chosen = self._best(known, list(pool.values()), rng, _FREE * self.batch) if pool else []
+        return [trained.evaluate(genome) for genome in chosen]
 
     @cached_property
     def _first_genomes(self) -> list[Genome]:
@@ -85,14 +118,24 @@ class LocalPlanner:
                 genomes[key], idle = genome, 0
         return list(genomes.values())
 
-    def _generation(self, archive: Sequence[ObjectiveValues]) -> list[Genome]:
+    def _generation(self, candidates: Sequence[ObjectiveValues]) -> list[Genome]:
         """Return the generation after a complete one."""
-        rng = np.random.default_rng([self.seed, len(archive)])
+        rng = np.random.default_rng([self.seed, len(candidates)])
+        archive = [*candidates, *self.recombined(candidates)]
         seen = {genome_key(one.genome) for one in archive}
-        pool = self._neighbours(self._parents(archive), seen, rng)
-        chosen = self._best(archive, pool, rng) if pool else []
+        pool = self._fresh(self._neighbours(self._parents(archive), seen, rng), archive)
+        chosen = self._best(archive, pool, rng, self.batch) if pool else []
         rest = self._draw(self._samples(rng), seen | set(map(genome_key, chosen)), self.batch - len(chosen))
         return [*chosen, *rest]
+
+    def _fresh(self, pool: list[Genome], archive: Sequence[ObjectiveValues]) -> list[Genome]:
+        """Return the genomes with enough exits that are not trained, where others cost nothing."""
+        if self.trained is None:
+            return pool
+        exits = self._recombination.exits
+        known = frozenset[ExitKey]().union(*(exits(one.genome) for one in archive))
+        own = [exits(genome) for genome in pool]
+        return [g for g, has in zip(pool, own, strict=True) if has and len(has - known) >= min(_FRESH, len(has))]
 
     def _samples(self, rng: np.random.Generator) -> Iterator[Genome]:
         while True:
@@ -140,8 +183,10 @@ class LocalPlanner:
         rest = {name: value for name, value in other.items() if name not in backbone}
         return self.space.express({**{n: v for n, v in genome.items() if n in backbone}, **rest})
 
-    def _best(self, archive: Sequence[ObjectiveValues], pool: list[Genome], rng: np.random.Generator) -> list[Genome]:
-        """Return up to a generation of the pool, in turn the one that adds most to the hypervolume."""
+    def _best(
+        self, archive: Sequence[ObjectiveValues], pool: list[Genome], rng: np.random.Generator, count: int
+    ) -> list[Genome]:
+        """Return up to `count` genomes of the pool, in turn the one that adds most to the hypervolume."""
         error, cost = self._predict(archive, pool)
         points = np.stack([error, np.log(np.maximum(cost, 1e-12))], 1)
         least = min(one.excess for one in archive)
@@ -150,7 +195,7 @@ class LocalPlanner:
         reference = known.max(0) + 1e-6
         excess = self._excess(archive, pool)
         left, chosen = np.ones(len(pool), bool), list[Genome]()
-        while left.any() and len(chosen) < self.batch:
+        while left.any() and len(chosen) < count:
             gains = hypervolume_gains(points, known[pareto_front(known)], reference) - excess
             if len(chosen) % _EXPLORED == _EXPLORED - 1:
                 gains = rng.random(len(pool))

@@ -7,7 +7,7 @@ from eetool.model.spec import ModelSpec
 from eetool.model.taps import TapCost
 from eetool.search.space.space import Space, SpaceBackbone, Value, make_space
 
-_LINEAR_ONLY = (*TOKENS, VECTORS)  # layouts without the positions that convolutions and pools need
+LINEAR_ONLY = (*TOKENS, VECTORS)  # layouts without the positions that convolutions and pools need
 
 
 def backbone_space(spec: ModelSpec, taps: Sequence[TapCost]) -> Space:
@@ -20,6 +20,6 @@ def backbone_space(spec: ModelSpec, taps: Sequence[TapCost]) -> Space:
     backbone = SpaceBackbone(spec.backbone, tuple((tap.name,) for tap in taps), spec.config)
     space = make_space(f"exits of {spec.backbone}", [], lambda genome: backbone, (1,) * len(taps))
     linear: dict[str, tuple[Value, ...]] = {
-        f"exit{i}.depth": (0,) for i, tap in enumerate(taps) if tap.layout in _LINEAR_ONLY
+        f"exit{i}.depth": (0,) for i, tap in enumerate(taps) if tap.layout in LINEAR_ONLY
     }
     return space.only(linear)
