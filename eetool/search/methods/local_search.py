@@ -24,13 +24,13 @@ from eetool.search.methods.recombination import ExitKey, Recombination, TrainedE
 from eetool.search.methods.surrogates import fit_trees, genome_features
 from eetool.search.space.space import BACKBONE, EXITS, Genome, Space, genome_key
 
-_FIRST_SHARE, _FEWEST_FIRST, _MOST_FIRST = 0.2, 8, 48
+_FIRST_SHARE, _FEWEST_FIRST, _MOST_FIRST = 0.1, 8, 48
 _GENERATIONS, _BATCH = 25, 8  # a long search has larger generations, not more
 _POOL = 600  # neighbours that are predicted
 _FEW_EXITS = 2  # in the first candidates
 _EXPLORED = 8  # every eighth candidate is taken at random from the neighbours
-_FRESH = 2  # exits of a candidate that are not trained yet, where others cost nothing
-_FREE = 3  # networks of trained exits that are evaluated per candidate
+_FRESH = 1  # exit of a candidate at least that is not trained yet, where others cost nothing
+_FREE = 5  # networks of trained exits that are evaluated per candidate
 _PATIENCE = 1000  # draws in a row without a new genome, after which the space counts as exhausted
 
 
