@@ -325,3 +325,19 @@ def test_make_digits_writes_a_table_and_resumes(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(SystemExit) as stopped:
         call_script(SCRIPT, *command, "--force", "--examples", 65)
     assert stopped.value.code == 2
+
+
+def test_table_of_the_repository_holds_ten_backbones() -> None:
+    from tabular.table_evaluation import CALIBRATED
+    from tabular.table_file import read_table
+
+    table = read_table(Path(__file__).parents[2] / "benchmarks/tabular/cifar10.npz")
+    assert table.arrays["classes"].shape == (10, 8, 11, 5000)
+    assert table.devices == ("rpi4", "rpi5")
+    number = table.backbones.index("resnet56")
+    figures = evaluator(table).figures(network(number), (), "test", CALIBRATED)
+    assert figures.cost == pytest.approx(125_485_696)
+    assert figures.accuracy == pytest.approx(0.93, abs=0.01)  # 93.4 % on all test images
+    early = evaluator(table).figures(network(number, (5, 8)), (0.9,), "test", CALIBRATED)
+    assert early.cost < 0.9 * figures.cost
+    assert early.accuracy > figures.accuracy - 0.03

@@ -20,6 +20,7 @@ from eetool.search.evaluation.backbone_features import BackboneFeatures, TappedB
 from eetool.search.search import SearchOptions, SearchTarget
 from eetool.search.search_results import CandidateFigures, EvaluatedCandidate
 from eetool.search.space.space import ADAPTIVE
+from eetool.search.study.storage import Storage
 from eetool.train import feature_files
 
 OPTIONS = SearchOptions(examples=200, epochs=2)
@@ -132,3 +133,15 @@ def test_rule_gives_branches_that_save(evaluator: BackboneEvaluator) -> None:
     assert ADAPTIVE in genome.values()
     figures: CandidateFigures = evaluator(genome).figures
     assert np.isfinite(figures.macs)
+
+
+def test_run_adds_networks_of_trained_exits(backbone: TappedBackbone, network: AdvisedNetwork, tmp_path: Path) -> None:
+    work = search(backbone, network, replace(OPTIONS, algorithm="local", trials=10, max_accuracy_drop=5.0))
+    storage = Storage(f"sqlite:///{tmp_path / 'study.db'}")
+    found = work.run(storage, "exits", work.weights_sha256)
+    assert len(found) > 10
+    assert len({candidate.id for candidate in found}) == len(found)
+    trained = {pair for c in found[:10] for pair in zip(c.taps, c.branches, strict=True)}
+    assert {pair for c in found[10:] for pair in zip(c.taps, c.branches, strict=True)} <= trained
+    again = work.run(storage, "exits", work.weights_sha256)
+    assert [timeless(c) for c in again] == [timeless(c) for c in found]

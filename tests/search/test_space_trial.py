@@ -4,8 +4,8 @@ import pytest
 
 from eetool.data.source import Source
 from eetool.errors import UsageError
-from eetool.search.evaluation.evaluator import largest_network
 from eetool.search.evaluation.splits import SearchData, load_search_data
+from eetool.search.evaluation.supernet_evaluator import largest_network
 from eetool.search.space.space import Space, SpaceBackbone, make_space
 from eetool.search.space_trial import try_space
 from tests.helpers import multi_exit_networks as networks

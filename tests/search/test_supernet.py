@@ -18,8 +18,8 @@ from eetool.model.references.reference import float_input
 from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet, recalibrate_batch_norm
 from eetool.progress import Advance, Progress
-from eetool.search.evaluation.evaluator import largest_network
 from eetool.search.evaluation.splits import SearchData, load_search_data
+from eetool.search.evaluation.supernet_evaluator import largest_network
 from eetool.search.space.builtin_spaces import mobilenetv3, mobilenetv3_cifar, resnet
 from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, When, make_space
 from eetool.search.supernet_training import (
