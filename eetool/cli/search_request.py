@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eetool.search.space.space import Space
 
 _IMAGE_AXES = 4
+AEBNAS, LOCAL = "aebnas", "local"  # methods where none is asked for: of spaces, and of a backbone
 LIMIT_OPTIONS = {
     "macs": ("--max-macs", "Mean multiply-accumulates, such as 2.5e6."),
     "latency_ms": ("--max-latency-ms", "Mean latency on the device."),
@@ -46,7 +47,7 @@ class SearchRequest:
     max_peak_memory_bytes: float | None
     min_accuracy: float | None
     trials: int
-    algorithm: str
+    algorithm: str | None
     branches: str
     thresholds: str
     max_accuracy_drop: float
@@ -175,7 +176,7 @@ def search_options(request: SearchRequest) -> "SearchOptions":
     from eetool.search.search import SearchOptions
 
     return SearchOptions(
-        algorithm=request.algorithm,
+        algorithm=request.algorithm or (AEBNAS if request.backbone is None else LOCAL),
         trials=request.trials,
         seed=request.seed,
         objective=request.objective,

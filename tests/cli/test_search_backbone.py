@@ -13,7 +13,7 @@ import pytest
 from eetool.model.checkpoint import load_checkpoint
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "eetool/schemas/search-1.schema.json").read_text())
-QUICK = ("--data", "digits", "--trials", 6, "--examples", 200, "--epochs", 2, "--algorithm", "local")
+QUICK = ("--data", "digits", "--trials", 6, "--examples", 200, "--epochs", 2)
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def test_search_backbone_ends_with_a_command_that_trains_the_exits(cli: Any, tra
     document = json.loads((here / "search.front.json").read_text())
     jsonschema.Draft202012Validator(SCHEMA).validate(document)
     assert document["space"]["name"].startswith("exits of ")
+    assert document["algorithm"] == "local"
     assert document["cheapest"] in [c["id"] for c in document["front"]]
     line = next(line for line in result.stdout.splitlines() if line.startswith("next: "))
     words = shlex.split(line.removeprefix("next: "))

@@ -91,8 +91,8 @@ def _limit_options(function: F) -> F:
 @click.option(
     "--algorithm",
     type=click.Choice(["aebnas", "local", "nachos", "edanas", "nsga2", "tpe", "random"]),
-    default="aebnas",
-    show_default=True,
+    default=None,
+    help="Search method.  [aebnas; local for a --backbone]",
 )
 @click.option("--branches", type=click.Choice(["searched", "fixed"]), default="searched", show_default=True)
 @click.option("--thresholds", type=click.Choice(["tuned", "fixed"]), default="tuned", show_default=True)
