@@ -11,7 +11,6 @@ from functools import cached_property
 
 import torch
 
-from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.branches import LINEAR, Branch
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import ModelSpec
@@ -26,7 +25,7 @@ from eetool.search.evaluation.branch_training import (
     train_branches,
 )
 from eetool.search.evaluation.cost_estimation import CostEstimator
-from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, LapTimer, seed_of
+from eetool.search.evaluation.evaluator import BuiltCandidate, EvaluationSettings, Evaluator, seed_of
 from eetool.search.evaluation.splits import SearchData, SplitPart
 from eetool.search.space.backbone_space import LINEAR_ONLY
 from eetool.search.space.space import CandidateNetwork, Space
@@ -88,24 +87,17 @@ class BackboneEvaluator(Evaluator):
     def inherit(self, net: EarlyExitNet, key: str) -> None:
         """Leave the backbone as it is: candidates share its modules."""
 
-    def trained_outputs(
-        self,
-        spec: ModelSpec,
-        net: EarlyExitNet,
-        costs: CascadeCosts,
-        key: str,
-        timer: LapTimer,
-        parts: Sequence[SplitPart],
-    ) -> list[LabelledLogits]:
+    def trained_outputs(self, built: BuiltCandidate, parts: Sequence[SplitPart]) -> list[LabelledLogits]:
         """Return the outputs of all exits; branches that no candidate had before are trained."""
         features = self._open(parts)
         numbers = [self._number(part) for part in parts]
-        timer.lap("features")
+        built.timer.lap("features")
+        spec = built.spec
         if self.settings.learned and spec.taps:
-            return self._jointly_trained(features, spec, costs, key, numbers)
+            return self._jointly_trained(features, built, numbers)
         places = [self._places[tap] for tap in spec.taps]
         exits = [self._exit_logits(features, place, text) for place, text in zip(places, spec.branches, strict=True)]
-        timer.lap("branches")
+        built.timer.lap("branches")
         return [self._labelled(features, [logits[part] for logits in exits], part) for part in numbers]
 
     def _open(self, parts: Sequence[SplitPart]) -> BackboneFeatures:
@@ -141,25 +133,20 @@ class BackboneEvaluator(Evaluator):
         return LabelledLogits(logits.numpy(), features.labels[part].numpy())
 
     def _jointly_trained(
-        self,
-        features: BackboneFeatures,
-        spec: ModelSpec,
-        costs: CascadeCosts,
-        key: str,
-        numbers: Sequence[int],
+        self, features: BackboneFeatures, built: BuiltCandidate, numbers: Sequence[int]
     ) -> list[LabelledLogits]:
         """Return outputs of exits with learned confidences, which are trained together."""
-        seed = seed_of(key, self.settings.seed)
+        seed = seed_of(built.key, self.settings.seed)
         torch.manual_seed(seed)
-        places = [self._places[tap] for tap in spec.taps]
-        both = zip(places, spec.branches, strict=True)
+        places = [self._places[tap] for tap in built.spec.taps]
+        both = zip(places, built.spec.branches, strict=True)
         branches = [self.backbone.branch(place, text, learned=True, canonical=True) for place, text in both]
 
         def of(part: int) -> TapFeatures:
             taps = tuple(features.of(part, place) for place in places)
             return TapFeatures(taps, features.final(part), features.labels[part])
 
-        train_branches(branches, of(_TRAINING), self.settings.epochs, BRANCH_BATCH, seed, self.cost_goal(costs))
+        train_branches(branches, of(_TRAINING), self.settings.epochs, BRANCH_BATCH, seed, self.cost_goal(built.costs))
         return [labelled_outputs(branches, of(part)) for part in numbers]
 
 

@@ -76,6 +76,37 @@ class EvaluationSettings:
     torch_device: str = CPU
 
 
+class LapTimer:
+    """Measures the seconds of consecutive laps by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a lap, and begin the next."""
+        now = time.perf_counter()
+        self.laps[name], self._last = round(now - self._last, 4), now
+
+
+@dataclass(frozen=True)
+class BuiltCandidate:
+    """A candidate whose branches are not trained yet.
+
+    Attributes:
+        key: SHA-256 of its genome.
+        spec, net: the network.
+        costs: of the objective.
+        timer: timer of the steps of its evaluation.
+    """
+
+    key: str
+    spec: ModelSpec
+    net: EarlyExitNet
+    costs: CascadeCosts
+    timer: LapTimer
+
+
 class Evaluator(ABC):
     """Evaluates genomes of one space; the figures of a genome do not depend on earlier evaluations.
 
@@ -96,15 +127,7 @@ class Evaluator(ABC):
         """Give the backbone of a candidate its weights."""
 
     @abstractmethod
-    def trained_outputs(
-        self,
-        spec: ModelSpec,
-        net: EarlyExitNet,
-        costs: CascadeCosts,
-        key: str,
-        timer: "LapTimer",
-        parts: Sequence[SplitPart],
-    ) -> list[LabelledLogits]:
+    def trained_outputs(self, built: BuiltCandidate, parts: Sequence[SplitPart]) -> list[LabelledLogits]:
         """Train the branches of a candidate, and return the outputs of all exits on each of the parts."""
 
     def __call__(self, genome: Genome) -> EvaluatedCandidate:
@@ -128,7 +151,7 @@ class Evaluator(ABC):
         costs = costs_of(estimate, self.settings.objective, self.settings.device)
         timer.lap("price")  # a name in stored candidates
         held_out = (self.data.temperature, self.data.threshold, *parts)
-        temperature, threshold, *judges = self.trained_outputs(spec, net, costs, key, timer, held_out)
+        temperature, threshold, *judges = self.trained_outputs(BuiltCandidate(key, spec, net, costs, timer), held_out)
         calibration = Calibration(self._temperatures(temperature))
         thresholds, further = self._thresholds(threshold_problem(calibration, threshold, costs, score), network)
         timer.lap("thresholds")
@@ -207,19 +230,6 @@ class Evaluator(ABC):
         if self.settings.thresholds != TUNED:
             return (1.0,) * len(split.logits)
         return tuple(fit_temperature(logits, split.labels) for logits in split.logits)
-
-
-class LapTimer:
-    """Measures the seconds of consecutive laps by name."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """End a lap, and begin the next."""
-        now = time.perf_counter()
-        self.laps[name], self._last = round(now - self._last, 4), now
 
 
 def seed_of(key: str, seed: int) -> int:

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from eetool.errors import DivergedError
-from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.branches import Branch
 from eetool.model.checkpoint import build_net
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
@@ -20,7 +19,7 @@ from eetool.model.tap_layouts import choose_layouts, find_layouts
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.branch_training import BRANCH_BATCH, TapFeatures, labelled_outputs, train_branches
 from eetool.search.evaluation.cost_estimation import CostEstimator
-from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, LapTimer, seed_of
+from eetool.search.evaluation.evaluator import BuiltCandidate, EvaluationSettings, Evaluator, seed_of
 from eetool.search.evaluation.fine_tuning import fine_tune
 from eetool.search.evaluation.splits import SearchData, SplitPart
 from eetool.search.space.space import CandidateNetwork, Space
@@ -68,28 +67,20 @@ class SupernetEvaluator(Evaluator):
         else:
             recalibrate_batch_norm(net.backbone, self.data.batches(self.settings.calibration, _BATCH))
 
-    def trained_outputs(
-        self,
-        spec: ModelSpec,
-        net: EarlyExitNet,
-        costs: CascadeCosts,
-        key: str,
-        timer: LapTimer,
-        parts: Sequence[SplitPart],
-    ) -> list[LabelledLogits]:
+    def trained_outputs(self, built: BuiltCandidate, parts: Sequence[SplitPart]) -> list[LabelledLogits]:
         """Train the branches on features of the backbone, which runs once on every example."""
-        device = torch.device(self.settings.torch_device)
+        device, net = torch.device(self.settings.torch_device), built.net
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
         branches = [branch for branch in net.exits if isinstance(branch, Branch)]
-        goal = self.cost_goal(costs)
+        goal = self.cost_goal(built.costs)
         train = bool(branches) and (goal is not None or not self.settings.fine_tune)  # fine-tuning trains them already
         training = _features(net, self.data.branches, device) if train else None
         held_out = [_features(net, part, device) for part in parts]
-        timer.lap("features")
+        built.timer.lap("features")
         if training is not None:
-            seed = seed_of(key, self.settings.seed)
+            seed = seed_of(built.key, self.settings.seed)
             train_branches(branches, training, self.settings.epochs, BRANCH_BATCH, seed, goal)
-        timer.lap("branches")
+        built.timer.lap("branches")
         return [labelled_outputs(branches, features) for features in held_out]
 
 
