@@ -22,7 +22,7 @@ from tabular.exact_optimum import best_points
 from tabular.measures import REFERENCE_ERROR, Scale, difference_interval, mean_interval
 from tabular.table_evaluation import MACS, TableEvaluator, TableNetwork, figures_of, largest_cost, objectives
 from tabular.table_file import SearchTable, read_table
-from tabular.table_search import JUDGE, SearchTask, TableJudge, run_search
+from tabular.table_search import TEST, SearchTask, TableJudge, run_search
 
 AGAINST = "local"  # the method that all others are compared with
 ABLATED = "aebnas"
@@ -201,7 +201,7 @@ def _document(table: SearchTable, folder: Path, settings: ComparisonSettings) ->
 
 def _scale(table: SearchTable, objective: str) -> Scale:
     evaluator = TableEvaluator(table, objective)
-    full = [figures_of(evaluator.problem(TableNetwork(b), JUDGE), ()).accuracy for b in range(len(table.backbones))]
+    full = [figures_of(evaluator.problem(TableNetwork(b), TEST), ()).accuracy for b in range(len(table.backbones))]
     return Scale.of(largest_cost(evaluator), full)
 
 

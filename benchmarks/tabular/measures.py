@@ -37,7 +37,7 @@ class Scale:
 
         Args:
             cost: of the largest backbone without exits.
-            full_depth: accuracies of all backbones without exits on the part `judge`.
+            full_depth: accuracies of all backbones without exits on the part `test`.
         """
         ends = min(full_depth) - _BELOW_FULL_DEPTH, max(full_depth) - _BELOW_FULL_DEPTH
         return cls(cost, tuple(share * cost for share in COST_SHARES), tuple(np.linspace(*ends, TARGETS).tolist()))
@@ -57,15 +57,16 @@ class Scale:
         return float(1 - test[allowed[judge[allowed, 0].argmin()], 0]) if len(allowed) else 0.0
 
     def costs(self, judge: np.ndarray, test: np.ndarray) -> np.ndarray:
-        """Return costs (targets,) of the cheapest points of at least each accuracy.
+        """Return costs (targets,) of the cheapest points of at least each accuracy, both on `test`.
 
-        Where a search has none, it is that of the largest backbone, which anyone can take.
+        Only points on the front of `judge` count. Reaching an accuracy on `judge` is not enough: of many points some do
+        by chance, the more of them the longer a search was. Where none reaches it, the cost is that of the largest
+        backbone, which anyone can take.
         """
-        costs = []
-        for target in self.targets:
-            allowed = np.flatnonzero(1 - judge[:, 0] >= target - 1e-12)
-            costs.append(float(test[allowed[judge[allowed, 1].argmin()], 1]) if len(allowed) else self.cost)
-        return np.array(costs)
+        front = pareto.pareto_front(judge)
+        accuracy, cost = 1 - test[front, 0], test[front, 1]
+        reached = [cost[accuracy >= target - 1e-12] for target in self.targets]
+        return np.array([float(own.min()) if len(own) else self.cost for own in reached])
 
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> list[float]:

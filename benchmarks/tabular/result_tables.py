@@ -49,7 +49,7 @@ def tables(documents: Sequence[dict[str, Any]], source: str) -> dict[str, Any]:
     result = {"methods": _table(_METHODS, [row for d in documents for row in _methods(d)])}
     budgets = [row for d in documents for row in _budgets(d)]
     shares = documents[0]["scales"]["macs"]
-    columns = [(f"{100 * budget / shares['cost']:.0f} %", _INTERVAL) for budget in shares["budgets"]]
+    columns = [(f"{100 * budget / shares['cost']:.0f} % of it", _INTERVAL) for budget in shares["budgets"]]
     result["budgets"] = _table((*_METHODS[:3], *columns), budgets)
     result["regret"] = _table(_REGRET, [row for d in documents for row in _regret(d)])
     result["objectives"] = _table(_OBJECTIVES, [row for d in documents for row in _objectives(d)])

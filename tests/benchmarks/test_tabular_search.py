@@ -227,9 +227,10 @@ def test_scale_measures_choose_on_judge_and_report_test() -> None:
     from tabular.measures import Scale
 
     scale = Scale(10.0, (2.0, 5.0), (0.8, 0.95))
-    judge, test = np.array([[0.3, 1.0], [0.1, 4.0], [0.08, 9.0]]), np.array([[0.2, 1.5], [0.15, 4.5], [0.2, 9.0]])
-    assert scale.accuracies(judge, test).tolist() == pytest.approx([0.8, 0.85])
-    assert scale.costs(judge, test).tolist() == [4.5, 10.0]  # no point of 95 %
+    judge = np.array([[0.3, 1.0], [0.1, 4.0], [0.08, 9.0], [0.35, 2.0]])  # the last one is not on the front
+    test = np.array([[0.25, 1.5], [0.15, 4.5], [0.2, 9.0], [0.05, 1.0]])
+    assert scale.accuracies(judge, test).tolist() == pytest.approx([0.75, 0.85])
+    assert scale.costs(judge, test).tolist() == [4.5, 10.0]  # 80 % on `test`; no point of 95 %
     one = scale.hypervolume(np.array([[0.1, 10 / np.e]]))
     assert one == pytest.approx(0.3)  # an e-fold of cost, and 0.4 less 0.1 of error
 
