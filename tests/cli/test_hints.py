@@ -24,6 +24,7 @@ OTHERS = {
         *("--max-accuracy-drop", "--min-seconds", "--new-data", "--passes", "--precision", "--profile", "--variant"),
     },
     "eetool/cli/": {"--help", "--version"},
+    "eetool/cli/search_backbone.py": {"--from", "--pick", "--recipe"},  # of eetool train
     "eetool/cli/server_options.py": {"--offload-"},  # and the name of an option
     "eetool/profile/link_profile.py": {"--offload", "--wire", "--repository"},  # of eetool export
     "eetool/microcontroller/arena_measurement.py": {"--pre"},  # of pip
