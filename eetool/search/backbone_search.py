@@ -8,16 +8,17 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from eetool.data.source import Source
-from eetool.errors import UsageError
+from eetool.errors import ArtefactError, UsageError
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import ModelSpec
 from eetool.model.taps import TapCost
 from eetool.progress import SILENT, Progress
 from eetool.search.evaluation.backbone_evaluator import BackboneEvaluator
 from eetool.search.evaluation.backbone_features import TappedBackbone, bytes_per_example
-from eetool.search.evaluation.splits import SearchData, backbone_search_data
+from eetool.search.evaluation.splits import SearchData, SplitPart, backbone_search_data
 from eetool.search.search import Search, SearchOptions, SearchTarget
 from eetool.search.search_results import Candidate, EvaluatedCandidate, Front, cheapest_within
 from eetool.search.space.backbone_space import backbone_space
@@ -45,6 +46,7 @@ class BackboneSearch(Search):
 
     Raises:
         UsageError: options that only a space has a use for.
+        ArtefactError: the network is not trained for these data.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class BackboneSearch(Search):
         super().__init__(backbone_space(taps.spec, taps.taps), target, options)
         self.backbone, self.progress = taps, progress
         self._data = replace(whole, branches=whole.branches.first(count))
+        _require_trained(taps, whole.judge)
 
     @property
     def data(self) -> SearchData:
@@ -98,6 +101,21 @@ class BackboneSearch(Search):
         front = super().front(candidates, study)
         full = [c.exit_accuracies[-1] for c in candidates if isinstance(c, EvaluatedCandidate)]
         return replace(front, cheapest=cheapest_within(front, full[0] - self.options.max_accuracy_drop / 100))
+
+
+@torch.no_grad()
+def _require_trained(backbone: TappedBackbone, judge: SplitPart) -> None:
+    """Refuse a network that is no better than naming the most frequent class."""
+    answers = torch.cat([backbone.net(images)[-1].argmax(1) for images in judge.batches()])
+    right = float((answers == judge.labels).float().mean())
+    most = float(torch.bincount(judge.labels).max() / len(judge.labels))
+    if right <= most:
+        raise ArtefactError(
+            f"{backbone.spec.backbone} has {100 * right:.1f} % accuracy on {counted(len(answers), 'held-out example')}, "
+            f"and the most frequent class alone is {100 * most:.1f} % of them: it is not trained for these data",
+            "Give its trained weights as --weights, and the normalisation they expect as --normalize; or train it "
+            "first: eetool train with --exits 0.",
+        )
 
 
 def _affordable(backbone: TappedBackbone, held_out: int, count: int) -> tuple[TappedBackbone, int]:

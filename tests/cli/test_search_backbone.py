@@ -87,3 +87,7 @@ def test_search_backbone_of_other_classes_is_refused(refused: Callable[..., None
     x, y = rng.integers(0, 255, (400, 1, 32, 32), dtype=np.uint8), np.arange(400) % 3
     np.savez(here / "other.npz", images=x, labels=y)
     refused(3, "other classes", "search", "--backbone", trained, *data)
+
+
+def test_search_backbone_without_trained_weights_is_refused(refused: Callable[..., None], here: Path) -> None:
+    refused(3, "not trained for these data", "search", "--backbone", "resnet8", *QUICK)
