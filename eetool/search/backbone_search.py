@@ -5,6 +5,7 @@ as AEBNAS does (arXiv 2512.10671). Its features are computed once, so that a can
 """
 
 import hashlib
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -105,14 +106,15 @@ class BackboneSearch(Search):
 
 @torch.no_grad()
 def _require_trained(backbone: TappedBackbone, judge: SplitPart) -> None:
-    """Refuse a network that is no better than naming the most frequent class."""
+    """Refuse a network that is no better than naming the most frequent class, by two standard errors."""
     answers = torch.cat([backbone.net(images)[-1].argmax(1) for images in judge.batches()])
     right = float((answers == judge.labels).float().mean())
     most = float(torch.bincount(judge.labels).max() / len(judge.labels))
-    if right <= most:
+    if right <= most + 2 * math.sqrt(most * (1 - most) / len(answers)):
         raise ArtefactError(
-            f"{backbone.spec.backbone} has {100 * right:.1f} % accuracy on {counted(len(answers), 'held-out example')}, "
-            f"and the most frequent class alone is {100 * most:.1f} % of them: it is not trained for these data",
+            f"{backbone.spec.backbone} has {100 * right:.1f} % accuracy on "
+            f"{counted(len(answers), 'held-out example')}, and the most frequent class alone is {100 * most:.1f} % of "
+            "them: it is not trained for these data",
             "Give its trained weights as --weights, and the normalisation they expect as --normalize; or train it "
             "first: eetool train with --exits 0.",
         )
