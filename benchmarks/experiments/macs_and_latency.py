@@ -1,4 +1,4 @@
-"""Where MACs and predicted latency of a search space disagree, on one device after another; nothing is trained.
+"""Disagreement of MACs and predicted latency in a search space, on one device after another; nothing is trained.
 
     python benchmarks/experiments/macs_and_latency.py --spaces resnet,mobilenetv3-cifar --devices rpi4,rpi5 --count 1000
 

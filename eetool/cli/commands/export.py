@@ -68,7 +68,7 @@ class ExportRequest:
 
     @property
     def merge_mode(self) -> str:
-        """How exit branches are joined: as asked, else by the target."""
+        """The way in which exit branches are joined: as asked, else by the target."""
         return self.merge or default_merge(self.target)
 
 
