@@ -7,7 +7,7 @@ is taken for many choices of the others together. So the search for a limit also
 import numpy as np
 
 from eetool.metrics import Thresholds
-from eetool.tune.threshold_search import ThresholdProblem, replace_threshold
+from eetool.tune.threshold_search import ThresholdProblem
 
 _PRICES = 16
 _ROUNDS = 6
@@ -25,12 +25,22 @@ class ThresholdRows:
     def __init__(self, problem: ThresholdProblem, values: np.ndarray) -> None:
         self.problem, self.values = problem, values
         confidences = problem.confidences[: problem.early]
-        self._orders = np.argsort(-confidences, axis=1, kind="stable")
-        levels = np.take_along_axis(confidences, self._orders, 1)
+        wrong = (~problem.correct).astype(np.int64)
+        self._wrong_at_full_depth = wrong[-1].sum()
+        self._examples = np.arange(problem.n)
+        # For every exit, examples lie in the order of its confidences. So one gather serves all rows.
+        orders = np.argsort(-confidences, axis=1, kind="stable")
+        self._confidences = [confidences[:, order] for order in orders]
+        levels = [ordered[i] for i, ordered in enumerate(self._confidences)]
+        # Errors at every exit; then those that leaving here adds to leaving there, and zeros.
+        self._wrong = [
+            np.vstack([w := wrong[:, order], w[i] - w, np.zeros((1, problem.n), np.int64)]).ravel()
+            for i, order in enumerate(orders)
+        ]
         # Examples of equal confidence leave together.
         self._ends = [np.append(np.flatnonzero(np.diff(row)), problem.n - 1) for row in levels]
         self.midpoints = [_midpoints(row, ends) for row, ends in zip(levels, self._ends, strict=True)]
-        self._wrong = (~problem.correct).astype(np.float64)
+        self._values = [np.append(_NEVER, row) for row in self.midpoints]
 
     def restart(self, values: np.ndarray) -> "ThresholdRows":
         """Continue with other choices of the same problem."""
@@ -42,42 +52,45 @@ class ThresholdRows:
 
         Costs are means, and errors are counted above those of full depth.
         """
-        problem = self.problem
-        reached, later = self._around(i)
+        n, exits, ends = self.problem.n, self.problem.early + 1, self._ends[i]
         off, on = self._leaving(i, gated=False), self._leaving(i, gated=True)
-        wrong_later = self._wrong[later, np.arange(problem.n)]
-        cost_on = np.take_along_axis(on, later, 1)
-        fixed = np.where(reached, 0.0, np.take_along_axis(off, later, 1)).sum(1)  # of inputs that left before
-        never = fixed + np.where(reached, np.take_along_axis(off, later, 1), 0.0).sum(1)
-        base = fixed + np.where(reached, cost_on, 0.0).sum(1)
-        errors = wrong_later.sum(1) - self._wrong[-1].sum()
-        order, ends = self._orders[i], self._ends[i]
-        saved = np.where(reached, on[:, i, None] - cost_on, 0.0)[:, order]
-        added = np.where(reached, self._wrong[i] - wrong_later, 0.0)[:, order]
-        costs = np.hstack([never[:, None], base[:, None] + np.cumsum(saved, 1)[:, ends]]) / problem.n
-        wrong = np.hstack([errors[:, None], errors[:, None] + np.cumsum(added, 1)[:, ends]])
-        return np.append(_NEVER, self.midpoints[i]), costs, wrong
+        p, examples, wrong = len(off), self._examples, self._wrong[i]
+        later, stays = self._around(i)
+        starts = np.arange(p)[:, None] * (2 * exits)
+        leaves = np.where(stays, exits, later)  # an example that left before changes nothing, as if it stayed
+        taken = np.bincount((starts + later + exits * stays).ravel(), minlength=2 * exits * p).reshape(p, 2 * exits)
+        never = (taken * np.hstack([off, off])).sum(1)
+        always = (taken * np.hstack([on, on])).sum(1)
+        saved = np.hstack([on[:, i, None] - on, np.zeros((p, exits))])
+        saved = np.cumsum(saved.ravel().take(starts + leaves), 1).take(ends, 1)
+        added = np.cumsum(wrong.take((n * exits) + examples + n * leaves), 1).take(ends, 1)
+        errors = wrong.take(examples + n * later).sum(1, dtype=np.int64) - self._wrong_at_full_depth
+        return (
+            self._values[i],
+            np.hstack([never[:, None], always[:, None] + saved]) / n,
+            np.hstack([errors[:, None], errors[:, None] + added]),
+        )
 
     def _around(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return which inputs reach exit `i` (p, n), and the exit that each takes if it does not fire (p, n)."""
-        problem, p = self.problem, len(self.values)
-        later = np.full((p, problem.n), problem.early)
-        reached = np.ones((p, problem.n), bool)
-        for other in reversed(range(problem.early)):
+        """Return the exit (p, n) that each example takes if exit `i` does not fire, and whether that is before `i`.
+
+        Examples are in the order of their confidence at exit `i`.
+        """
+        early, confidences = self.problem.early, self._confidences[i]
+        later = np.full((len(self.values), self.problem.n), early)
+        for other in reversed(range(early)):
             if other != i:
-                fires = problem.confidences[other] >= self.values[:, other, None]
-                later[fires] = other
-                if other < i:
-                    reached &= ~fires
-        return reached, later
+                np.copyto(later, other, where=confidences[other] >= self.values[:, other, None])
+        return later, later < i
 
     def _leaving(self, i: int, gated: bool) -> np.ndarray:
         """Return costs of leaving (p, exits), with the gate of exit `i` on or off."""
-        rows = []
-        for values in self.values:
-            pattern: Thresholds = tuple(None if value == _NEVER else 0.0 for value in values)
-            rows.append(self.problem.costs.leaving(replace_threshold(pattern, i, 0.0 if gated else None)))
-        return np.stack(rows)
+        gates = self.values < _NEVER
+        gates[:, i] = gated
+        return np.stack([self._costs(*row) for row in gates.tolist()])
+
+    def _costs(self, *gates: bool) -> np.ndarray:
+        return self.problem.costs.leaving(tuple(0.0 if gate else None for gate in gates))
 
 
 def price_sweep(rows: ThresholdRows, prices: int = _PRICES) -> list[Thresholds]:
@@ -90,15 +103,19 @@ def price_sweep(rows: ThresholdRows, prices: int = _PRICES) -> list[Thresholds]:
         return [()]
     scale = float(problem.costs.leaving((0.0,) * problem.early).max()) / problem.n
     price = np.geomspace(*_RANGE, prices)[:, None] * scale
-    rows.restart(np.full((prices, problem.early), _NEVER))
+    found = np.full((prices, problem.early), _NEVER)
+    moving = np.arange(prices)
     for _ in range(_ROUNDS):
-        before = rows.values.copy()
+        rows.restart(found[moving])
         for i in reversed(range(problem.early)):
             values, costs, errors = rows.vary(i)
-            rows.values[:, i] = values[(costs + price * errors).argmin(1)]
-        if np.array_equal(before, rows.values):
+            rows.values[:, i] = values[(costs + price[moving] * errors).argmin(1)]
+        changed = (rows.values != found[moving]).any(1)
+        found[moving] = rows.values
+        moving = moving[changed]  # a row that a round leaves as it is stays so
+        if not len(moving):
             break
-    return list(dict.fromkeys(_thresholds(row) for row in rows.values))
+    return list(dict.fromkeys(_thresholds(row) for row in found))
 
 
 def cheapest_from(
