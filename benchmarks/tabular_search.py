@@ -4,10 +4,12 @@
     python benchmarks/tabular_search.py evaluate TABLE --backbone resnet20 --exits 2:0,5:3 --max-accuracy-drop 1
     python benchmarks/tabular_search.py compare TABLE --folder G
     python benchmarks/tabular_search.py picks TABLE --backbone resnet20
+    python benchmarks/tabular_search.py joint TABLE --backbone resnet-16x0-8x3-16x3-32x4 --data cifar10:DIR --folder J
     python benchmarks/tabular_search.py tables COMPARISON.json … --source WORDS --output FILE
 
-`make` trains what its folder lacks and writes the table, `compare` runs the searches that its folder lacks; both resume
-after an interruption. Formats and methods are in docs/search-table.md. Every command prints one JSON document.
+`make` trains what its folder lacks and writes the table, `compare` runs the searches that its folder lacks, `joint`
+trains the networks of `picks` in full; they resume after an interruption. Formats and methods are in
+docs/search-table.md. Every command prints one JSON document.
 """
 
 import argparse
@@ -79,18 +81,28 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--parts", default="compare,recombination,ablation,regret")
     compare.add_argument("--workers", type=int, default=2)
     picks = commands.add_parser("picks", help="the best and random networks of one backbone, to train in full")
-    picks.add_argument("table", type=Path)
-    picks.add_argument("--backbone", required=True)
-    picks.add_argument("--objective", default=MACS)
-    picks.add_argument("--count", type=int, default=5, help="best ones, and as many random ones")
-    picks.add_argument("--most-exits", type=int, default=2)
-    picks.add_argument("--max-accuracy-drop", type=float, default=1.0)
-    picks.add_argument("--seed", type=int, default=0)
+    _add_picks(picks)
+    joint = commands.add_parser("joint", help="train them in full, and compare the ranking with that of the table")
+    _add_picks(joint)
+    joint.add_argument("--data", required=True, help="those of the table")
+    joint.add_argument("--folder", type=Path, required=True, help="networks that are trained")
+    joint.add_argument("--train-epochs", type=int, default=_EPOCHS)
+    joint.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     tables = commands.add_parser("tables", help="the data file of docs/results/search-methods.md")
     tables.add_argument("documents", type=Path, nargs="+", metavar="COMPARISON", help="what `compare` printed")
     tables.add_argument("--source", required=True, help="commands and conditions, in words")
     tables.add_argument("--output", type=Path, required=True)
     return parser
+
+
+def _add_picks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--objective", default=MACS)
+    parser.add_argument("--count", type=int, default=5, help="best ones, and as many random ones")
+    parser.add_argument("--most-exits", type=int, default=2)
+    parser.add_argument("--max-accuracy-drop", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
 
 
 def _make(o: argparse.Namespace) -> dict[str, Any]:
@@ -161,11 +173,24 @@ def _compare(o: argparse.Namespace) -> dict[str, Any]:
 
 
 def _picks(o: argparse.Namespace) -> dict[str, Any]:
-    from tabular.picks import pick_networks
+    from tabular.picks import PickSettings, pick_networks, picks_document
 
     table = read_table(o.table)
     backbone, evaluator = _backbone(table, o.backbone), TableEvaluator(table, o.objective)
-    return pick_networks(evaluator, backbone, o.count, o.most_exits, o.max_accuracy_drop, o.seed)
+    settings = PickSettings(o.count, o.most_exits, o.max_accuracy_drop, o.seed)
+    return picks_document(evaluator, backbone, pick_networks(evaluator, backbone, settings))
+
+
+def _joint(o: argparse.Namespace) -> dict[str, Any]:
+    from tabular.joint_training import JointTraining, compare_with_joint_training
+    from tabular.picks import PickSettings, pick_networks
+
+    table = read_table(o.table)
+    backbone, evaluator = _backbone(table, o.backbone), TableEvaluator(table, o.objective)
+    picks = pick_networks(evaluator, backbone, PickSettings(o.count, o.most_exits, o.max_accuracy_drop, o.seed))
+    training = JointTraining(o.data, o.folder, o.train_epochs)
+    compared = compare_with_joint_training(evaluator, picks, training, o.max_accuracy_drop, o.workers)
+    return {"backbone": table.backbones[backbone], "objective": o.objective, "compared": picks.compared, **compared}
 
 
 def _tables(o: argparse.Namespace) -> dict[str, Any]:
@@ -177,7 +202,14 @@ def _tables(o: argparse.Namespace) -> dict[str, Any]:
     return {"output": str(o.output), "rows": {name: len(one["rows"]) for name, one in result["tables"].items()}}
 
 
-_COMMANDS = {"make": _make, "evaluate": _evaluate, "compare": _compare, "picks": _picks, "tables": _tables}
+_COMMANDS = {
+    "make": _make,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "picks": _picks,
+    "joint": _joint,
+    "tables": _tables,
+}
 
 if __name__ == "__main__":
     main()

@@ -42,7 +42,7 @@ from tabular.family import BRANCHES, FamilyMember
 from tabular.table_file import FORMAT, PARTS, RULE, SearchTable, write_table
 
 _NORMALISATION = "imagenet"  # of the published weights
-_BATCH = 128
+BATCH = 128
 _DROPPED_BITS = 5  # of the ten behind the leading one
 _COMPLETE = "names.json"  # the last file of a backbone
 _SPLITS = (THRESHOLD, TEMPERATURE, TEST)  # of the parts `threshold`, `judge` and `test`
@@ -154,7 +154,7 @@ def _backbone(member: FamilyMember, settings: MakeSettings, own: Path) -> Checkp
         exits=0,
         epochs=0 if member.weights else member.epochs,
         weights=member.weights,
-        batch_size=_BATCH,
+        batch_size=BATCH,
         keep="last",  # no epoch is chosen on examples of the table
         trial_export=(),
         resume=resume,

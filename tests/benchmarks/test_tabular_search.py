@@ -318,6 +318,23 @@ def test_make_digits_writes_a_table_and_resumes(tmp_path: Path, monkeypatch: pyt
     full = evaluator(table, "rpi4_latency_ms").costs(network(0)).leaving(())[0]
     assert 0 < evaluator(table, "rpi4_latency_ms").costs(network(0, (0, 0))).leaving((0.5,))[0] < full
     assert set(document["seconds"]["resnet-8x3-16x3-32x3"]) >= {"backbone", "features", "tap0", "tap7", "costs"}
+    few = ("joint", output, "--backbone", "resnet-8x3-16x3-32x3", "--count", 1, "--most-exits", 1, "--train-epochs", 1)
+    full = (*few, "--folder", tmp_path / "joint", "--workers", 1, "--data")
+    joint = json.loads(call_script(SCRIPT, *full, "digits"))
+    assert len(list((tmp_path / "joint").glob("*.pt"))) == 2
+    next((tmp_path / "joint").glob("*.npz")).unlink()  # interrupted behind the training
+    assert json.loads(call_script(SCRIPT, *full, "digits")) == joint
+    assert [row["group"] for row in joint["networks"]] == ["best", "random"]
+    for row in joint["networks"]:
+        kinds = row["table"], row["joint"]
+        assert all(0 < kind["cost_share"] < 1.5 and 0 < kind["accuracy_at_budget"] <= 1 for kind in kinds)
+    means = joint["agreement"]["cost_share"]["means"]
+    assert means["best"]["table"] == joint["networks"][0]["table"]["cost_share"]
+    assert joint["agreement"]["accuracy_at_budget"]["spearman"] in (
+        None,
+        pytest.approx(-1),
+        pytest.approx(1),
+    )  # of two networks
     for name in ("tap3.npz", "names.json"):  # interrupted there
         (tmp_path / "work" / "resnet-8x3-16x3-32x3" / name).unlink()
     call_script(SCRIPT, *command, "--force")
