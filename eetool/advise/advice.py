@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from eetool.advise.document import (
     COUNTED,
     Advice,
@@ -32,12 +30,12 @@ from eetool.advise.trial_exits import TrialExit, chosen_net, find_taps, trial_ne
 from eetool.advise.trials import Trials
 from eetool.data.registry import image_reader
 from eetool.data.source import Source
-from eetool.errors import ArtefactError
 from eetool.latency.estimate.predictor import PREDICTED, Predictor
 from eetool.latency.table.hw_profile import HwProfile
 from eetool.latency.table.table import LITERT, ONNXRUNTIME
 from eetool.model.taps import TapCost
 from eetool.progress import Progress
+from eetool.train.require_trained import require_trained
 from eetool.train.training_examples import TrainingExamples
 from eetool.tune.point_names import FAST, drop_limits
 from eetool.wording import counted
@@ -91,7 +89,7 @@ def advise(
     costs = ExitCosts(nets, len(taps), predictor)
     trials = Trials(nets, network, [network.held_out], options.examples, options.epochs, options.seed, progress)
     held = trials.judge(nets)
-    _require_trained(choice, held)
+    require_trained(choice.model, held.correct[-1], held.labels)
     rivals = _rivals(options, network, held, costs, predictor, progress)
     found = find_exits(held, costs.cascade, options.max_accuracy_drop, options.most_exits)
     points = _points(trials, held, found[0], taps, costs, network, options)
@@ -170,19 +168,6 @@ def _points(
     fresh = chosen_net(network.net.backbone, network.spec, taps, exits, options.seed)
     of_half = forecast_points(trials.judge([fresh], trials.count // 2), exits, costs, drops)
     return extrapolate(points, of_half, doublings, exits, costs)
-
-
-def _require_trained(choice: NetworkChoice, held: HeldOut[TrialExit]) -> None:
-    """Refuse a network that is no better than naming the most frequent class."""
-    accuracy, most = float(held.correct[-1].mean()), float(np.bincount(held.labels).max() / len(held.labels))
-    if accuracy <= most:
-        raise ArtefactError(
-            f"{choice.model} has {100 * accuracy:.1f} % accuracy on "
-            f"{counted(len(held.labels), 'held-out example')}, and the most "
-            f"frequent class alone is {100 * most:.1f} % of them: it is not trained for these data",
-            "Give its trained weights as --weights, and the normalisation they expect as --normalize; or train it "
-            "first: eetool train with --exits 0.",
-        )
 
 
 def _rivals(

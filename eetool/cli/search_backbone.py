@@ -108,8 +108,14 @@ def open_backbone_search(
     return search, (*network.weight_options, "--data", data.name, *network.size_options, *held_out, *named)
 
 
-def next_command(output: "Path", front: "Front", options: tuple[str, ...]) -> str:
-    """Return the command that trains the exits of the cheapest network within the accuracy drop, or of the knee."""
+def next_line(output: "Path", front: "Front", options: tuple[str, ...]) -> str:
+    """Return the command that trains the exits of the cheapest network within the accuracy drop, or of the knee.
+
+    Where that network has no early exits, the line says so instead.
+    """
     pick = "knee" if front.cheapest is None else "cheapest"
+    chosen = front.cheapest or front.knee
+    if not next(candidate for candidate in front.front if candidate.id == chosen).taps:
+        return "no early exit pays here: the network of the least cost within the accuracy drop has none"
     words = ("eetool", "train", "--from", str(output), "--pick", pick, *options, "--recipe", "frozen")
-    return shlex.join((*words, "-o", "early_exit.pt"))
+    return f"next: {shlex.join((*words, '-o', 'early_exit.pt'))}"

@@ -5,25 +5,25 @@ as AEBNAS does (arXiv 2512.10671). Its features are computed once, so that a can
 """
 
 import hashlib
-import math
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from eetool.data.source import Source
-from eetool.errors import ArtefactError, UsageError
+from eetool.errors import UsageError
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import ModelSpec
 from eetool.model.taps import TapCost
 from eetool.progress import SILENT, Progress
 from eetool.search.evaluation.backbone_evaluator import BackboneEvaluator
 from eetool.search.evaluation.backbone_features import TappedBackbone, bytes_per_example
-from eetool.search.evaluation.splits import SearchData, SplitPart, backbone_search_data
+from eetool.search.evaluation.splits import SearchData, backbone_search_data
 from eetool.search.search import Search, SearchOptions, SearchTarget
 from eetool.search.search_results import Candidate, EvaluatedCandidate, Front, cheapest_within
 from eetool.search.space.backbone_space import backbone_space
 from eetool.train.feature_files import limit_bytes
+from eetool.train.require_trained import require_trained
 from eetool.train.tap_features import backbone_digest
 from eetool.train.torch_devices import CPU
 from eetool.train.training_examples import TrainingExamples
@@ -75,7 +75,8 @@ class BackboneSearch(Search):
         super().__init__(backbone_space(taps.spec, taps.taps), target, options)
         self.backbone, self.progress = taps, progress
         self._data = replace(whole, branches=whole.branches.first(count))
-        _require_trained(taps, whole.judge)
+        answers = torch.cat([taps.net(images)[-1].argmax(1) for images in whole.judge.batches()])
+        require_trained(taps.spec.backbone, (answers == whole.judge.labels).numpy(), whole.judge.labels.numpy())
 
     @property
     def data(self) -> SearchData:
@@ -105,21 +106,6 @@ class BackboneSearch(Search):
 
 
 @torch.no_grad()
-def _require_trained(backbone: TappedBackbone, judge: SplitPart) -> None:
-    """Refuse a network that is no better than naming the most frequent class, by two standard errors."""
-    answers = torch.cat([backbone.net(images)[-1].argmax(1) for images in judge.batches()])
-    right = float((answers == judge.labels).float().mean())
-    most = float(torch.bincount(judge.labels).max() / len(judge.labels))
-    if right <= most + 2 * math.sqrt(most * (1 - most) / len(answers)):
-        raise ArtefactError(
-            f"{backbone.spec.backbone} has {100 * right:.1f} % accuracy on "
-            f"{counted(len(answers), 'held-out example')}, and the most frequent class alone is {100 * most:.1f} % of "
-            "them: it is not trained for these data",
-            "Give its trained weights as --weights, and the normalisation they expect as --normalize; or train it "
-            "first: eetool train with --exits 0.",
-        )
-
-
 def _affordable(backbone: TappedBackbone, held_out: int, count: int) -> tuple[TappedBackbone, int]:
     """Return the backbone with as many of its taps, and the number of training examples, that the cache has room for.
 

@@ -22,7 +22,7 @@ from eetool.cli.options import (
 )
 from eetool.cli.output import CommandResult, say, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
-from eetool.cli.search_backbone import backbone_options, check_backbone_options, next_command, open_backbone_search
+from eetool.cli.search_backbone import backbone_options, check_backbone_options, next_line, open_backbone_search
 from eetool.cli.search_output import search_result
 from eetool.cli.search_request import (
     LIMIT_OPTIONS,
@@ -191,7 +191,7 @@ def search(request: SearchRequest) -> CommandResult:
     except KeyboardInterrupt:
         say("stopped; --resume continues, and repeats no candidate that is complete.")
         raise
-    following = () if request.backbone is None else (f"next: {next_command(request.output, front, words)}",)
+    following = () if request.backbone is None else (next_line(request.output, front, words),)
     result = search_result(front, found, request.trials, following)
     write_result(request.output, result, request.force)
     return result
