@@ -19,7 +19,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from tabular.batch_thresholds import operating_points
 from tabular.table_evaluation import (
     MACS,
     TableEvaluator,
@@ -33,6 +32,7 @@ from tabular.table_file import PARTS, SearchTable, read_table
 
 from eetool.errors import EarlyExitError, UsageError
 from eetool.records import write_atomic
+from eetool.search.methods.batch_thresholds import cheapest_at_drops
 
 _EPOCHS = 7
 
@@ -125,7 +125,7 @@ def _evaluate(o: argparse.Namespace) -> dict[str, Any]:
     check_network(network, table)
     first = TableEvaluator(table, MACS)
     problem = first.problem(network, PARTS[0])
-    tuned = operating_points(problem, o.max_accuracy_drop)["tuned"]
+    tuned = cheapest_at_drops(problem, [o.max_accuracy_drop])[0]
     thresholds = tuned if o.thresholds is None else _thresholds(o.thresholds, len(network.exits))
     document: dict[str, Any] = {"network": asdict(network), "thresholds": thresholds, "parts": {}}
     for objective in objectives(table):

@@ -21,9 +21,9 @@ from eetool.api.training import train
 from eetool.errors import UsageError
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.records import write_file
+from eetool.search.methods.batch_thresholds import cheapest_at_drops
 from eetool.train.exit_answers import NetworkAnswers
 from eetool.tune.threshold_search import ThresholdProblem, most_accurate
-from tabular.batch_thresholds import operating_points
 from tabular.exit_figures import BranchTraining, outputs
 from tabular.make_table import BATCH, Examples, MakeSettings, choose_examples
 from tabular.picks import Picks, exits_in_words
@@ -100,7 +100,7 @@ def _figures(
     """Return figures on the part `test`, with thresholds of `threshold`; costs are shares of the backbone's."""
     whole = float(evaluator.costs(TableNetwork(network.backbone)).leaving(())[-1])
     fitted, tested = problems(THRESHOLD), problems(TEST)
-    tuned = figures_of(tested, operating_points(fitted, max_accuracy_drop)["tuned"])
+    tuned = figures_of(tested, cheapest_at_drops(fitted, [max_accuracy_drop])[0])
     within = figures_of(tested, most_accurate(fitted, _BUDGET * whole, thorough=False))
     full = figures_of(tested, (None,) * fitted.early)
     return {

@@ -16,11 +16,10 @@ from eetool.search.evaluation.cost_estimation import every_exit_can_save
 from eetool.search.methods.local_search import LocalPlanner
 from eetool.search.methods.methods import Method, find_method
 from eetool.search.methods.planners import ObjectiveValues, SurrogatePlanner
-from eetool.search.methods.threshold_rules import THRESHOLD_RULES, TUNED
+from eetool.search.methods.threshold_rules import TUNED, choose_thresholds
 from eetool.search.methods.tuned_thresholds import ThresholdLimits
 from eetool.search.space.space import SCORE, Genome
 from eetool.tune.threshold_search import ThresholdProblem
-from tabular.batch_thresholds import operating_points
 from tabular.table_evaluation import CALIBRATED, TableEvaluator, TableNetwork, exit_shares, figures_of
 from tabular.table_space import at_most, genome_thresholds, table_network, table_space
 
@@ -115,10 +114,9 @@ class TableJudge:
 
     def _thresholds(self, network: TableNetwork, score: str, genes: Thresholds) -> list[Thresholds]:
         problem = self.evaluator.problem(network, THRESHOLD, score)
-        if self.method.thresholds == TUNED:
-            return list(dict.fromkeys(operating_points(problem, self.drop).values()))
         limits = ThresholdLimits(max_accuracy_drop=self.drop, genes=genes)
-        return [THRESHOLD_RULES[self.method.thresholds](problem, limits)]
+        chosen, further = choose_thresholds(self.method.thresholds, problem, limits)
+        return [chosen, *further.values()]
 
 
 def run_search(evaluator: TableEvaluator, task: SearchTask) -> SearchRun:

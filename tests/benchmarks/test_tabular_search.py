@@ -12,7 +12,6 @@ import pytest
 
 from eetool.errors import ArtefactError, UsageError
 from eetool.search.methods.methods import METHODS
-from eetool.tune.threshold_search import cheapest
 from tests.helpers.scripts import call_script
 from tests.helpers.search_tables import BACKBONES, BENCHMARKS, BRANCHES, COUNTS, TAPS, synthetic_table
 
@@ -84,7 +83,7 @@ def test_read_table_no_table_raises_artefact_error(tmp_path: Path) -> None:
 
 def test_table_evaluation_is_imported_without_torch() -> None:
     code = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import tabular.table_evaluation as a"
-    code += ", tabular.batch_thresholds as b"
+    code += ", eetool.search.methods.batch_thresholds as b"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True
     )
@@ -122,33 +121,6 @@ def test_costs_of_latency_add_dispatch_step_call_and_turn(table: Any) -> None:
     assert alone[0] == pytest.approx(a["rpi4_trunk_latency_ms"][0].sum() + 0.02 + 0.01 + 0.05)
     with pytest.raises(UsageError, match="no objective"):
         evaluator(table, "pixel3_latency_ms")
-
-
-def test_price_sweep_one_exit_is_the_best_threshold_of_every_price(table: Any) -> None:
-    from tabular.batch_thresholds import ThresholdRows, price_sweep
-
-    problem = evaluator(table).problem(network(2, (1, 2)), "threshold")
-    values, costs, errors, _ = problem.vary((None,), 0)
-    found = [problem.evaluate(choice) for choice in price_sweep(ThresholdRows(problem, np.full((1, 1), np.inf)), 5)]
-    scale = float(problem.costs.leaving((0.0,)).max())
-    for price in np.geomspace(100, 1e-3, 5) * scale / problem.n:
-        assert min(c + price * e for c, e in found) == pytest.approx(float((costs + price * errors).min()))
-    assert len(values) > 100
-
-
-def test_operating_points_are_about_as_cheap_as_those_of_the_thorough_search(table: Any) -> None:
-    from tabular.batch_thresholds import operating_points
-
-    ratios = []
-    for exits in (((0, 2), (2, 3)), ((1, 0), (2, 2), (3, 2))):
-        problem = evaluator(table).problem(network(1, *exits), "threshold")
-        points = operating_points(problem, 2.0)
-        cost, errors = problem.evaluate(points["tuned"])
-        assert errors <= problem.allowed_errors(2.0)
-        assert problem.evaluate(points["quarter"])[0] >= cost
-        assert points["full"] == (None,) * len(exits)
-        ratios.append(cost / problem.evaluate(cheapest(problem, 2.0))[0])
-    assert max(ratios) < 1.04
 
 
 def test_table_network_reads_genes_and_the_rule(table: Any) -> None:

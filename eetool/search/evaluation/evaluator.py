@@ -25,8 +25,8 @@ from eetool.search.evaluation.cost_estimation import (
 )
 from eetool.search.evaluation.splits import SearchData, SplitPart
 from eetool.search.methods.baselines.nachos_loss import CostGoal
-from eetool.search.methods.threshold_rules import THRESHOLD_RULES, TUNED
-from eetool.search.methods.tuned_thresholds import ThresholdLimits, further_thresholds
+from eetool.search.methods.threshold_rules import TUNED, choose_thresholds
+from eetool.search.methods.tuned_thresholds import ThresholdLimits
 from eetool.search.search_results import (
     MIN_ACCURACY,
     Candidate,
@@ -52,7 +52,7 @@ class EvaluationSettings:
     Attributes:
         objective: `macs`, `latency_ms` or `energy_mj`, the mean over inputs of everything that ran.
         limits: largest value by name of a figure; for `min_accuracy` the smallest.
-        thresholds: rule that chooses thresholds, see `eetool.search.methods.threshold_rules.THRESHOLD_RULES`.
+        thresholds: rule that chooses thresholds, see `eetool.search.methods.threshold_rules.choose_thresholds`.
         learned: exits have confidence heads, trained as in NACHOS, and gates use them.
         max_accuracy_drop: percentage points that tuned thresholds may lose against full depth.
         epochs: passes over the features that branches are trained on.
@@ -191,9 +191,7 @@ class Evaluator(ABC):
         allowed = ThresholdLimits(
             limits.get(self.settings.objective), limits.get(MIN_ACCURACY), drop, network.thresholds
         )
-        thresholds = THRESHOLD_RULES[rule](problem, allowed)
-        further = further_thresholds(problem, allowed) if rule == TUNED else {}
-        return thresholds, {name: choice for name, choice in further.items() if choice != thresholds}
+        return choose_thresholds(rule, problem, allowed)
 
     def cost_goal(self, costs: CascadeCosts) -> CostGoal | None:
         """Return the cost target of learned confidences; None without them."""

@@ -19,7 +19,7 @@ class Method:
 
     Attributes:
         space: returns the form of a space that the method searches.
-        thresholds: rule of `eetool.search.methods.threshold_rules.THRESHOLD_RULES`.
+        thresholds: rule of `eetool.search.methods.threshold_rules.choose_thresholds`.
         learned: exits have confidence heads, trained as in NACHOS, and gates use them.
         planner: makes a planner from the space, the seed, the number of evaluations and the admissible genomes.
         screened: only networks are planned whose exits can save cost, see

@@ -11,9 +11,17 @@ from eetool.tune.threshold_search import ThresholdProblem
 
 TUNED, SHARED, GENES, FIXED = "tuned", "shared", "genes", "fixed"
 
-THRESHOLD_RULES: dict[str, Callable[[ThresholdProblem, ThresholdLimits], Thresholds]] = {
-    TUNED: tuned_thresholds,
+_RULES: dict[str, Callable[[ThresholdProblem, ThresholdLimits], Thresholds]] = {
     SHARED: shared_threshold,
     GENES: genome_thresholds,
     FIXED: fixed_thresholds,
 }
+
+
+def choose_thresholds(
+    rule: str, problem: ThresholdProblem, limits: ThresholdLimits
+) -> tuple[Thresholds, dict[str, Thresholds]]:
+    """Return the thresholds of a candidate by a rule, and further operating points by name, which `tuned` alone has."""
+    if rule == TUNED:
+        return tuned_thresholds(problem, limits)
+    return _RULES[rule](problem, limits), {}

@@ -7,9 +7,10 @@ import math
 from dataclasses import dataclass
 
 from eetool.metrics import Thresholds, exits_taken
-from eetool.tune.threshold_search import ThresholdProblem, cheapest, most_accurate
+from eetool.search.methods.batch_thresholds import cheapest_at_drops
+from eetool.tune.threshold_search import ThresholdProblem, most_accurate
 
-_SHARES = (0.25, 0.5)  # of the allowed drop, at further operating points
+_SHARES = (0.5, 0.25)  # of the allowed drop, at further operating points
 _STANDARD_ERRORS = 2  # of a mean cost, below its limit
 
 
@@ -30,30 +31,29 @@ class ThresholdLimits:
     genes: Thresholds | None = None
 
 
-def tuned_thresholds(problem: ThresholdProblem, limits: ThresholdLimits) -> Thresholds:
+def tuned_thresholds(problem: ThresholdProblem, limits: ThresholdLimits) -> tuple[Thresholds, dict[str, Thresholds]]:
     """Return the cheapest thresholds that lose no more accuracy than allowed (after AEBNAS, arXiv 2512.10671).
 
-    Where these exceed the cost limit, the result is the most accurate thresholds within it. A margin below the limit
-    allows for the cost of other inputs. Without it, half of all candidates would exceed the limit on the judge part.
+    Further operating points, by name, are full depth, and the cheapest at parts of the allowed drop. They need no more
+    training. A network whose gates lose a point of accuracy is often dominated by a smaller network that loses none, so
+    both belong to the front's candidates.
+
+    Where the cheapest thresholds exceed the cost limit, the result is the most accurate ones within it. A margin below
+    the limit allows for the cost of other inputs. Without it, half of all candidates would exceed it on the judge part.
     """
-    choice = cheapest(problem, limits.max_accuracy_drop)
-    if limits.max_cost is None or problem.evaluate(choice)[0] <= limits.max_cost:
-        return choice
-    margin = _STANDARD_ERRORS * _standard_error_of_cost(problem, most_accurate(problem, limits.max_cost))
-    return most_accurate(problem, limits.max_cost - margin)
-
-
-def further_thresholds(problem: ThresholdProblem, limits: ThresholdLimits) -> dict[str, Thresholds]:
-    """Return thresholds of further operating points by name: full depth, and the cheapest at parts of the allowed drop.
-
-    They need no more training. A network whose gates lose a point of accuracy is often dominated by a smaller network
-    that loses none, so both belong to the front's candidates.
-    """
-    full: Thresholds = (None,) * problem.early
     drops = [share * limits.max_accuracy_drop for share in _SHARES]
-    choices = {"full": full, **{f"{drop:g}": cheapest(problem, drop) for drop in drops}}
-    names = {choice: name for name, choice in reversed(choices.items())}  # of equal choices the first
-    return {name: choice for name, choice in choices.items() if names[choice] == name}
+    tuned, *others = cheapest_at_drops(problem, [limits.max_accuracy_drop, *drops])
+    if limits.max_cost is not None and problem.evaluate(tuned)[0] > limits.max_cost:
+        margin = _STANDARD_ERRORS * _standard_error_of_cost(problem, most_accurate(problem, limits.max_cost))
+        tuned = most_accurate(problem, limits.max_cost - margin)
+    further: dict[str, Thresholds] = {"full": (None,) * problem.early}
+    further |= {f"{drop:g}": choice for drop, choice in zip(drops, others, strict=True)}
+    known, different = {tuned}, dict[str, Thresholds]()
+    for name, choice in further.items():
+        if choice not in known:
+            different[name] = choice
+            known.add(choice)
+    return tuned, different
 
 
 def _standard_error_of_cost(problem: ThresholdProblem, choice: Thresholds) -> float:

@@ -18,14 +18,26 @@ def problem(seed: int = 0) -> ThresholdProblem:
 
 def test_tuned_thresholds_cost_limit_is_kept_with_margin() -> None:
     p = problem()
-    free = tuned_thresholds(p, ThresholdLimits(None, None, 2.0))
+    free, _ = tuned_thresholds(p, ThresholdLimits(None, None, 2.0))
     cost, errors = p.evaluate(free)
     assert errors <= p.allowed_errors(2.0)
-    held = tuned_thresholds(p, ThresholdLimits(0.8 * cost, None, 2.0))
+    held, _ = tuned_thresholds(p, ThresholdLimits(0.8 * cost, None, 2.0))
     spent = p.costs.leaving(held)[exits_taken(p.confidences, held)]
     assert spent.mean() + 1.9 * spent.std() / np.sqrt(p.n) <= 0.8 * cost  # other inputs have other costs
     assert p.evaluate(held)[1] >= errors
-    assert tuned_thresholds(p, ThresholdLimits(10.0, None, 2.0)) == free
+    assert tuned_thresholds(p, ThresholdLimits(10.0, None, 2.0))[0] == free
+
+
+def test_tuned_thresholds_further_points_are_different_and_named_by_their_drop() -> None:
+    p = problem()
+    tuned, further = tuned_thresholds(p, ThresholdLimits(None, None, 2.0))
+    assert list(further) == ["full", "1", "0.5"]
+    assert further["full"] == (None, None)
+    assert len({tuned, *further.values()}) == 4
+    errors = [p.evaluate(choice)[1] for choice in (further["0.5"], further["1"], tuned)]
+    assert errors == sorted(errors)
+    _, none = tuned_thresholds(p, ThresholdLimits(None, None, 0.1))  # too few examples for any error
+    assert none == {}
 
 
 def test_shared_threshold_cost_limit_lowers_deepest_exit_first() -> None:

@@ -1,8 +1,10 @@
-"""Thresholds of a network, for many prices of an error or many starts at once: milliseconds instead of a second.
+"""Thresholds of a candidate, for many prices of an error or many starts at once: milliseconds instead of a second.
 
 The step is that of `eetool.tune.threshold_search`: the best value of one threshold while the others are fixed. Here it
 is taken for many choices of the others together. So the search for a limit also changes two thresholds at a time.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,7 +26,7 @@ class ThresholdRows:
 
     def __init__(self, problem: ThresholdProblem, values: np.ndarray) -> None:
         self.problem, self.values = problem, values
-        confidences = problem.confidences[: problem.early]
+        confidences = problem.confidences[: problem.early].astype(np.float64)
         wrong = (~problem.correct).astype(np.int64)
         self._wrong_at_full_depth = wrong[-1].sum()
         self._examples = np.arange(problem.n)
@@ -189,19 +191,17 @@ def shared_grid(problem: ThresholdProblem) -> list[Thresholds]:
     return [(float(np.round(level, 9)),) * problem.early for level in levels]
 
 
-def operating_points(problem: ThresholdProblem, max_accuracy_drop: float) -> dict[str, Thresholds]:
-    """Return what `eetool.search.methods.tuned_thresholds` does without limits: the tuned thresholds, and further ones.
+def cheapest_at_drops(problem: ThresholdProblem, drops: Sequence[float]) -> list[Thresholds]:
+    """Return thresholds of little mean cost for accuracy drops in percentage points, the largest first.
 
-    `tuned` loses at most `max_accuracy_drop` percentage points, the others a quarter or half of it, or nothing.
+    For the first drop two thresholds are changed at a time as well.
     """
     rows = ThresholdRows(problem, np.full((1, problem.early), _NEVER))
     starts = [*price_sweep(rows), *shared_grid(problem)]
-    choices: dict[str, Thresholds] = {}
-    for name, share in (("tuned", 1.0), ("half", 0.5), ("quarter", 0.25)):
-        allowed = problem.allowed_errors(share * max_accuracy_drop)
-        choices[name] = cheapest_from(rows, starts, allowed, in_pairs=name == "tuned")
-        starts.append(choices[name])
-    choices["full"] = (None,) * problem.early
+    choices = list[Thresholds]()
+    for drop in drops:
+        choices.append(cheapest_from(rows, starts, problem.allowed_errors(drop), in_pairs=not choices))
+        starts.append(choices[-1])
     return choices
 
 
