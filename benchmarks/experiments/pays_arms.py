@@ -45,6 +45,9 @@ COMPARED_TAPS = "stage1.0,stage2.0"
 KINDS = {"strong": STRONG[:2], "linear": ("linear",) * 2}
 # On the frozen ResNet: the number of exits and their branch.
 FROZEN = {"frozen": (7, "max2,conv3-32,max2,conv3-64"), "frozen-strong": (4, "max2,conv3-32,max2,conv3-64,conv3-64")}
+# Exits that are searched on the frozen ResNet: the methods, and the search.
+SEARCHED = ("local", "nachos")
+SEARCH = ("--device", "rpi4", "--max-accuracy-drop", 0.5, "--trials", 40)
 SEEDS = 3
 
 
@@ -59,6 +62,24 @@ def frozen(space: Workspace) -> dict[str, Any]:
 def frozen_network(space: Workspace, name: str) -> Path:
     """Train the exits `FROZEN[name]` on the frozen deepest ResNet."""
     return train_exits_on(space, space.backbone(DEEPEST), name, "frozen", *FROZEN[name])
+
+
+def searched(space: Workspace) -> dict[str, Any]:
+    """Bench exits that a search found on the frozen deepest ResNet, and those that NACHOS' rule places there."""
+    models = {method: searched_network(space, method) for method in SEARCHED}
+    return {
+        name: space.tune_and_bench(m, space.static_bundles(), "--max-accuracy-drop", 0.5) for name, m in models.items()
+    }
+
+
+def searched_network(space: Workspace, method: str) -> Path:
+    """Search exits on the frozen deepest ResNet, and train the cheapest that were found."""
+    backbone = space.backbone(DEEPEST)
+    given = ("--weights", backbone.weights, *backbone.options)
+    network = ("--backbone", backbone.name, *given, "--data", space.data)
+    front = space.run(f"{method}.front.json", "search", *network, *SEARCH, "--algorithm", method)
+    training = (*space.budget(max(1, space.epochs // 5)), *given, "--recipe", "frozen")
+    return space.run(f"searched-{method}.pt", "train", "--from", front, "--pick", "cheapest", *training)
 
 
 def confidence(space: Workspace) -> dict[str, Any]:
@@ -239,6 +260,7 @@ ARMS: dict[str, Callable[[Workspace], dict[str, Any]]] = {
     "in-front": in_front,
     "own-in-front": own_in_front,
     "frozen": frozen,
+    "searched": searched,
     "confidence": confidence,
     "own-family": own_family,
     "branch-strength": branch_strength,
@@ -253,6 +275,7 @@ MODELS: dict[str, Callable[[Workspace], list[partial[Any]]]] = {
     ],
     "own-family": lambda space: [partial(own_static, space, i) for i in reversed(range(len(OWN_FAMILY)))],
     "frozen": lambda space: [partial(frozen_network, space, name) for name in FROZEN],
+    "searched": lambda space: [partial(searched_network, space, method) for method in SEARCHED],
     "branch-strength": lambda space: [partial(comparison_network, space, k, s) for k in KINDS for s in range(SEEDS)],
     "in-front": lambda space: [partial(own_static, space, 0)],
     "own-in-front": lambda space: [partial(own_static, space, i) for i in reversed(range(len(OWN_FAMILY)))],

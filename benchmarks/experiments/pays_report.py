@@ -22,7 +22,7 @@ def report(data: str, results: dict[str, Any]) -> str:
 def _machine_of(results: dict[str, Any]) -> dict[str, Any]:
     """Return image count and machine of the first benchmark."""
     benches = [arm for arm in results.values() if "points" in arm] + [
-        bench for name in ("frozen", "in-front", "own-in-front") for bench in results.get(name, {}).values()
+        bench for name in ("frozen", "searched", "in-front", "own-in-front") for bench in results.get(name, {}).values()
     ]
     return {"n": benches[0]["n"], "machine": benches[0]["machine"]} if benches else {"n": 0, "machine": "not measured"}
 
@@ -135,6 +135,7 @@ _ARMS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "own-in-front": ("Cascades of networks of one family, against that family", _dominances),
     "own-family": ("The same network against static ones of its architecture", _dominance),
     "frozen": ("Exits on a frozen backbone", _bench_tables),
+    "searched": ("Searched exits on a frozen backbone", _bench_tables),
     "confidence": ("Learned confidences (PTEENet)", _confidence),
     "branch-strength": ("Strong branches against linear ones, equal budget, several seeds", _strength),
     "certificates": ("Certificates", _certificates),
