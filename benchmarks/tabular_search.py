@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("documents", type=Path, nargs="+", metavar="COMPARISON", help="what `compare` printed")
     tables.add_argument("--source", required=True, help="commands and conditions, in words")
     tables.add_argument("--output", type=Path, required=True)
+    tables.add_argument("--keep", action="store_true", help="keep comparisons of OUTPUT that no COMPARISON has")
     return parser
 
 
@@ -196,7 +197,8 @@ def _joint(o: argparse.Namespace) -> dict[str, Any]:
 def _tables(o: argparse.Namespace) -> dict[str, Any]:
     from tabular.result_tables import tables
 
-    result = tables([json.loads(path.read_text(encoding="utf-8")) for path in o.documents], o.source)
+    documents = [json.loads(path.read_text(encoding="utf-8")) for path in o.documents]
+    result = tables(documents, o.source, json.loads(o.output.read_text(encoding="utf-8")) if o.keep else None)
     text = json.dumps(result, indent=1, ensure_ascii=False)
     write_atomic(o.output, f"{text}\n".encode(), force=True)
     return {"output": str(o.output), "rows": {name: len(one["rows"]) for name, one in result["tables"].items()}}

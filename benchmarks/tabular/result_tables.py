@@ -37,14 +37,19 @@ _ARMS = (
 )
 _RECOMBINED = (("evaluations", _NUMBER), ("`local`", _TEXT), *_METHODS[3:])
 _RANDOM = "random"
+# Leading cells that tell a comparison; a table without any holds one.
+_COMPARISON = {"methods": 2, "budgets": 2, "objectives": 2, "regret": 1, "recombination": 1}
 
 
-def tables(documents: Sequence[dict[str, Any]], source: str) -> dict[str, Any]:
+def tables(
+    documents: Sequence[dict[str, Any]], source: str, earlier: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the data file of documents that together hold all comparisons.
 
     Args:
         documents: of `compare`, with different objectives, evaluations or parts.
         source: commands and conditions, in words.
+        earlier: a data file whose rows stay where the documents have no comparison of the same kind.
     """
     result = {"methods": _table(_METHODS, [row for d in documents for row in _methods(d)])}
     budgets = [row for d in documents for row in _budgets(d)]
@@ -55,7 +60,25 @@ def tables(documents: Sequence[dict[str, Any]], source: str) -> dict[str, Any]:
     result["objectives"] = _table(_OBJECTIVES, [row for d in documents for row in _objectives(d)])
     result["recombination"] = _table(_RECOMBINED, [row for d in documents for row in _recombination(d)])
     result["ablation"] = _table(_ARMS, [row for d in documents for row in _ablation(d)])
+    for name, table in result.items() if earlier is not None else ():
+        kept = earlier["tables"].get(name, {"rows": []})["rows"]
+        table["rows"] = _joined(kept, table["rows"], _COMPARISON.get(name, 0))
     return {"source": source, "tables": {name: table for name, table in result.items() if table["rows"]}}
+
+
+def _joined(earlier: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], leading: int) -> list[dict[str, Any]]:
+    """Return the rows and those earlier ones that belong to other comparisons, in the order of comparisons.
+
+    Rows of one comparison have equal `leading` cells.
+    """
+
+    def comparison(row: Mapping[str, Any]) -> list[Any]:
+        cells: list[Any] = row["cells"][:leading]
+        return cells
+
+    new = [comparison(row) for row in rows]
+    kept = [row for row in earlier if comparison(row) not in new and (leading or not rows)]
+    return sorted([*kept, *rows], key=comparison)
 
 
 def _compared(document: Mapping[str, Any]) -> Iterator[tuple[str, int, str, dict[str, Any]]]:

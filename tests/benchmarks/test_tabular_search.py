@@ -242,6 +242,27 @@ def test_compare_measures_every_method_and_resumes(table: Any, tmp_path: Path) -
     assert stopped.value.code == 2
 
 
+def test_tables_keep_earlier_comparisons(table: Any, tmp_path: Path) -> None:
+    from tabular.table_file import write_table
+
+    write_table(tmp_path / "table.npz", table, force=False)
+    small = ("--folder", tmp_path / "runs", "--methods", "local,random", "--seeds", "2", "--objectives", "macs")
+    compare = ("compare", tmp_path / "table.npz", *small, "--workers", "1", "--parts", "compare", "--trials")
+    for trials in (5, 9):
+        (tmp_path / f"{trials}.json").write_text(call_script(SCRIPT, *compare, trials))
+    words = ("--source", "a test", "--output", tmp_path / "data.json")
+    call_script(SCRIPT, "tables", tmp_path / "9.json", *words)
+    nine = json.loads((tmp_path / "data.json").read_text())["tables"]["methods"]["rows"]
+    call_script(SCRIPT, "tables", tmp_path / "5.json", *words, "--keep")
+    both = json.loads((tmp_path / "data.json").read_text())["tables"]["methods"]["rows"]
+    assert [row["cells"][1] for row in both] == [5, 5, 9, 9]
+    assert both[2:] == nine
+    call_script(
+        SCRIPT, "tables", tmp_path / "9.json", *words, "--keep"
+    )  # a comparison again takes the place of its own
+    assert json.loads((tmp_path / "data.json").read_text())["tables"]["methods"]["rows"] == both
+
+
 def test_evaluate_prints_figures_of_all_parts(table: Any, tmp_path: Path) -> None:
     from tabular.table_file import write_table
 
