@@ -75,7 +75,8 @@ class BackboneSearch(Search):
         super().__init__(backbone_space(taps.spec, taps.taps), target, options)
         self.backbone, self.progress = taps, progress
         self._data = replace(whole, branches=whole.branches.first(count))
-        answers = torch.cat([taps.net(images)[-1].argmax(1) for images in whole.judge.batches()])
+        with torch.no_grad():
+            answers = torch.cat([taps.net(images)[-1].argmax(1) for images in whole.judge.batches()])
         require_trained(taps.spec.backbone, (answers == whole.judge.labels).numpy(), whole.judge.labels.numpy())
 
     @property
@@ -105,7 +106,6 @@ class BackboneSearch(Search):
         return replace(front, cheapest=cheapest_within(front, full[0] - self.options.max_accuracy_drop / 100))
 
 
-@torch.no_grad()
 def _affordable(backbone: TappedBackbone, held_out: int, count: int) -> tuple[TappedBackbone, int]:
     """Return the backbone with as many of its taps, and the number of training examples, that the cache has room for.
 

@@ -2,11 +2,11 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eetool.errors import UsageError
+from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.latency.estimate.predictor import PREDICTED
@@ -23,8 +23,9 @@ from eetool.search.methods import pareto
 from eetool.search.methods.local_search import LocalPlanner
 from eetool.search.methods.methods import Method, find_method
 from eetool.search.methods.planners import ObjectiveValues
+from eetool.search.methods.recombination import Recombination
 from eetool.search.search_results import LIMITS, Candidate, Front, SpaceName, front_of, history_of, objective_points
-from eetool.search.space.space import Genome, Space
+from eetool.search.space.space import Genome, Space, genome_key
 from eetool.search.study.storage import Storage
 from eetool.search.study.study import Study, objective_values
 from eetool.train.torch_devices import CPU, find_torch_device
@@ -160,11 +161,14 @@ class Search(ABC):
         evaluator = self.evaluator()
         admits = self._screen(evaluator) if self.method.screened else lambda genome: True
         planner = self.method.planner(self.space, o.seed, o.trials, admits)
-        if not (isinstance(planner, LocalPlanner) and evaluator.shares_branches):
-            return shared.work(planner, evaluator, o.trials, self.objective, o.limits, progress)
-        planner.trained = trained = _TrainedExits(evaluator, self.objective, o.limits)
+        trained = _TrainedExits(evaluator, self.objective, o.limits)
+        if isinstance(planner, LocalPlanner) and evaluator.shares_branches:
+            planner.trained = trained
         candidates = shared.work(planner, evaluator, o.trials, self.objective, o.limits, progress)
-        planner.recombined([objective_values(candidate, self.objective, o.limits) for candidate in candidates])
+        if isinstance(planner, LocalPlanner):
+            planner.recombined([objective_values(candidate, self.objective, o.limits) for candidate in candidates])
+        if evaluator.shares_branches:
+            trained.evaluate_without_idle_exits(self.space, candidates)
         return [*candidates, *trained.found]
 
     def _screen(self, evaluator: Evaluator) -> Callable[[Genome], bool]:
@@ -262,6 +266,30 @@ class _TrainedExits:
         candidate = self._evaluator(genome)
         self.found.append(candidate)
         return objective_values(candidate, self._objective, self._limits)
+
+    def evaluate_without_idle_exits(self, space: Space, candidates: Sequence[Candidate]) -> None:
+        """Evaluate the networks on the front without the exits whose gates never fire there.
+
+        Such an exit saves nothing, and takes weights, a component of its own and training.
+        """
+        recombination = Recombination(space)
+        known = {genome_key(candidate.encoding) for candidate in [*candidates, *self.found]}
+        pending = True
+        while pending:  # thresholds are tuned anew, which can leave another exit idle
+            pending = False
+            for point in self._front([*candidates, *self.found]):
+                idle = [i for i, threshold in enumerate(point.thresholds) if threshold is None]
+                smaller = recombination.without_exits(point.encoding, idle)
+                if genome_key(smaller) not in known:
+                    known.add(genome_key(smaller))
+                    self.evaluate(smaller)
+                    pending = True
+
+    def _front(self, candidates: list[Candidate]) -> list[Candidate]:
+        try:
+            return front_of(candidates, self._objective, self._limits)
+        except BudgetError:
+            return []
 
 
 def table_backend(profile: HwProfile) -> str:

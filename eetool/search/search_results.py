@@ -200,7 +200,7 @@ def objective_points(candidates: Sequence[Candidate], objective: str) -> np.ndar
 
 
 def front_of(candidates: Sequence[Candidate], objective: str, limits: Mapping[str, float]) -> list[Candidate]:
-    """Return the non-dominated operating points that keep to the limits, the cheapest first.
+    """Return the non-dominated operating points that keep to the limits, the cheapest first; of equals the smallest.
 
     Raises:
         BudgetError: no operating point keeps to them; the message names the binding limit and the nearest figure.
@@ -209,6 +209,7 @@ def front_of(candidates: Sequence[Candidate], objective: str, limits: Mapping[st
     feasible = [point for point in points if limit_excess(point, limits) == 0]
     if not feasible:
         raise BudgetError(*_infeasible(points, len(candidates), limits))
+    feasible.sort(key=lambda point: len(point.taps))
     return [feasible[i] for i in pareto.pareto_front(objective_points(feasible, objective))]
 
 

@@ -17,9 +17,10 @@ from eetool.progress import SILENT
 from eetool.search.backbone_search import BackboneSearch
 from eetool.search.evaluation.backbone_evaluator import BackboneEvaluator
 from eetool.search.evaluation.backbone_features import BackboneFeatures, TappedBackbone, bytes_per_example
+from eetool.search.methods.recombination import Recombination
 from eetool.search.search import SearchOptions, SearchTarget
 from eetool.search.search_results import CandidateFigures, EvaluatedCandidate
-from eetool.search.space.space import ADAPTIVE
+from eetool.search.space.space import ADAPTIVE, genome_key
 from eetool.search.study.storage import Storage
 from eetool.train import feature_files
 
@@ -145,3 +146,7 @@ def test_run_adds_networks_of_trained_exits(backbone: TappedBackbone, network: A
     assert {pair for c in found[10:] for pair in zip(c.taps, c.branches, strict=True)} <= trained
     again = work.run(storage, "exits", work.weights_sha256)
     assert [timeless(c) for c in again] == [timeless(c) for c in found]
+    parts, known = Recombination(work.space), {genome_key(candidate.encoding) for candidate in found}
+    for point in work.front(found, "exits").front:  # also without the exits that never fire
+        idle = [i for i, threshold in enumerate(point.thresholds) if threshold is None]
+        assert genome_key(parts.without_exits(point.encoding, idle)) in known

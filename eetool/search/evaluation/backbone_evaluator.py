@@ -40,8 +40,6 @@ class BackboneEvaluator(Evaluator):
     A branch by rule is that of a network with an exit at every place, so that it does not depend on the other exits.
     """
 
-    shares_branches = True
-
     def __init__(
         self,
         space: Space,
@@ -57,6 +55,11 @@ class BackboneEvaluator(Evaluator):
         self._features: BackboneFeatures | None = None
         self._parts: list[SplitPart] = [data.branches]
         self._logits: dict[tuple[int, str], list[torch.Tensor]] = {}
+
+    @property
+    def shares_branches(self) -> bool:
+        """True unless confidences are learned, whose loss joins all exits."""
+        return not self.settings.learned
 
     def build(self, network: CandidateNetwork) -> tuple[EarlyExitNet, ModelSpec]:
         """Return the backbone with fresh exits."""

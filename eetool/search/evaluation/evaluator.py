@@ -113,10 +113,13 @@ class Evaluator(ABC):
     On a GPU they are the same up to the order of its sums.
     """
 
-    shares_branches = False  # exits that are trained for one candidate serve others
-
     def __init__(self, space: Space, data: SearchData, estimator: CostEstimator, settings: EvaluationSettings) -> None:
         self.space, self.data, self.estimator, self.settings = space, data, estimator, settings
+
+    @property
+    def shares_branches(self) -> bool:
+        """True where exits that are trained for one candidate serve others."""
+        return False
 
     @abstractmethod
     def build(self, network: CandidateNetwork) -> tuple[EarlyExitNet, ModelSpec]:

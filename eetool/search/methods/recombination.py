@@ -5,7 +5,7 @@ A search then trains each branch once, and what it has trained is used in all co
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -64,6 +64,12 @@ class Recombination:
             if owner in places and gene.name != owner:
                 places[owner].append(gene.name)
         return places
+
+    def without_exits(self, genome: Genome, which: Collection[int]) -> Genome:
+        """Return the genome without the exits of these indices, from shallow to deep, where they are not fixed."""
+        present = [place for place in self._places if genome.get(place)]
+        absent = {present[i]: 0 for i in which if present[i] in self._optional}
+        return self.space.express({**genome, **absent})
 
     def neighbours(
         self, parents: Sequence[Genome], known: Sequence[Genome], count: int, rng: np.random.Generator

@@ -1,6 +1,7 @@
 """Recombination of trained exits: which exits genomes share, and which networks are made of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,18 @@ def test_neighbours_have_known_exits_alone(seed: int) -> None:
         assert space().parse(genome) == genome
         assert parts.exits(genome) <= exits
         assert parts.backbone(genome) in {parts.backbone(one) for one in known}
+
+
+def test_without_exits_drops_those_that_are_not_fixed() -> None:
+    found, parts = space(), Recombination(space())
+    genome = found.largest()
+    assert len(parts.exits(genome)) == PLACES
+    left = parts.without_exits(genome, (0, 2))
+    assert parts.exits(left) < parts.exits(genome)
+    assert [left[f"exit{i}.position"] for i in range(PLACES)] == [0, 1, 0, 1]
+    assert parts.without_exits(genome, ()) == genome
+    fixed = replace(found, genes=tuple(replace(g, choices=(1,)) if g.group == EXITS else g for g in found.genes))
+    assert Recombination(fixed).without_exits(fixed.largest(), (0, 2)) == fixed.largest()
 
 
 class Additive:
