@@ -45,9 +45,10 @@ COMPARED_TAPS = "stage1.0,stage2.0"
 KINDS = {"strong": STRONG[:2], "linear": ("linear",) * 2}
 # On the frozen ResNet: the number of exits and their branch.
 FROZEN = {"frozen": (7, "max2,conv3-32,max2,conv3-64"), "frozen-strong": (4, "max2,conv3-32,max2,conv3-64,conv3-64")}
-# Exits that are searched on the frozen ResNet: the methods, and the search.
-SEARCHED = ("local", "nachos")
+# A search of exits on the frozen ResNet; and the exits of NACHOS (arXiv 2401.13330) there: the branch of its rule at the
+# ends of two stages.
 SEARCH = ("--device", "rpi4", "--max-accuracy-drop", 0.5, "--trials", 40)
+BY_RULE = ("layer1.8,layer2.8", "max2,max2,conv3-32,conv3-64,conv3-128")
 SEEDS = 3
 
 
@@ -65,21 +66,27 @@ def frozen_network(space: Workspace, name: str) -> Path:
 
 
 def searched(space: Workspace) -> dict[str, Any]:
-    """Bench exits that a search found on the frozen deepest ResNet, and those that NACHOS' rule places there."""
-    models = {method: searched_network(space, method) for method in SEARCHED}
+    """Bench exits that a search found on the frozen deepest ResNet, and those of NACHOS' rule."""
+    models = {make.__name__: make(space) for make in (searched_network, rule_network)}
     return {
         name: space.tune_and_bench(m, space.static_bundles(), "--max-accuracy-drop", 0.5) for name, m in models.items()
     }
 
 
-def searched_network(space: Workspace, method: str) -> Path:
+def searched_network(space: Workspace) -> Path:
     """Search exits on the frozen deepest ResNet, and train the cheapest that were found."""
     backbone = space.backbone(DEEPEST)
     given = ("--weights", backbone.weights, *backbone.options)
-    network = ("--backbone", backbone.name, *given, "--data", space.data)
-    front = space.run(f"{method}.front.json", "search", *network, *SEARCH, "--algorithm", method)
+    front = space.run("search.front.json", "search", "--backbone", backbone.name, *given, "--data", space.data, *SEARCH)
     training = (*space.budget(max(1, space.epochs // 5)), *given, "--recipe", "frozen")
-    return space.run(f"searched-{method}.pt", "train", "--from", front, "--pick", "cheapest", *training)
+    return space.run("searched.pt", "train", "--from", front, "--pick", "cheapest", *training)
+
+
+def rule_network(space: Workspace) -> Path:
+    """Train the exits of NACHOS' rule on the frozen deepest ResNet."""
+    backbone, (taps, branch) = space.backbone(DEEPEST), BY_RULE
+    given = ("--weights", backbone.weights, *backbone.options, "--at", taps, "--branch", branch, "--recipe", "frozen")
+    return space.run("by-rule.pt", "train", backbone.name, *space.budget(max(1, space.epochs // 5)), *given)
 
 
 def confidence(space: Workspace) -> dict[str, Any]:
@@ -275,7 +282,7 @@ MODELS: dict[str, Callable[[Workspace], list[partial[Any]]]] = {
     ],
     "own-family": lambda space: [partial(own_static, space, i) for i in reversed(range(len(OWN_FAMILY)))],
     "frozen": lambda space: [partial(frozen_network, space, name) for name in FROZEN],
-    "searched": lambda space: [partial(searched_network, space, method) for method in SEARCHED],
+    "searched": lambda space: [partial(make, space) for make in (searched_network, rule_network)],
     "branch-strength": lambda space: [partial(comparison_network, space, k, s) for k in KINDS for s in range(SEEDS)],
     "in-front": lambda space: [partial(own_static, space, 0)],
     "own-in-front": lambda space: [partial(own_static, space, i) for i in reversed(range(len(OWN_FAMILY)))],
