@@ -45,8 +45,8 @@ COMPARED_TAPS = "stage1.0,stage2.0"
 KINDS = {"strong": STRONG[:2], "linear": ("linear",) * 2}
 # On the frozen ResNet: the number of exits and their branch.
 FROZEN = {"frozen": (7, "max2,conv3-32,max2,conv3-64"), "frozen-strong": (4, "max2,conv3-32,max2,conv3-64,conv3-64")}
-# A search of exits on the frozen ResNet; and the exits of NACHOS (arXiv 2401.13330) there: the branch of its rule at the
-# ends of two stages.
+# A search of exits on the frozen ResNet, and the exits of NACHOS (arXiv 2401.13330) there: the branch of its rule at
+# the ends of two stages.
 SEARCH = ("--device", "rpi4", "--max-accuracy-drop", 0.5, "--trials", 40)
 BY_RULE = ("layer1.8,layer2.8", "max2,max2,conv3-32,conv3-64,conv3-128")
 SEEDS = 3
