@@ -67,19 +67,28 @@ def frozen_network(space: Workspace, name: str) -> Path:
 
 def searched(space: Workspace) -> dict[str, Any]:
     """Bench exits that a search found on the frozen deepest ResNet, and those of NACHOS' rule."""
-    models = {make.__name__: make(space) for make in (searched_network, rule_network)}
+    tuning, rivals = ("--max-accuracy-drop", 0.5), space.static_bundles()
+    front = json.loads(search_front(space).read_text(encoding="utf-8"))
+    score = next(candidate["score"] for candidate in front["front"] if candidate["id"] == front["cheapest"])
     return {
-        name: space.tune_and_bench(m, space.static_bundles(), "--max-accuracy-drop", 0.5) for name, m in models.items()
+        "searched": space.tune_and_bench(searched_network(space), rivals, *tuning, "--score", score),
+        "by-rule": space.tune_and_bench(rule_network(space), rivals, *tuning),
     }
 
 
-def searched_network(space: Workspace) -> Path:
-    """Search exits on the frozen deepest ResNet, and train the cheapest that were found."""
+def search_front(space: Workspace) -> Path:
+    """Search exits on the frozen deepest ResNet."""
     backbone = space.backbone(DEEPEST)
-    given = ("--weights", backbone.weights, *backbone.options)
-    front = space.run("search.front.json", "search", "--backbone", backbone.name, *given, "--data", space.data, *SEARCH)
-    training = (*space.budget(max(1, space.epochs // 5)), *given, "--recipe", "frozen")
-    return space.run("searched.pt", "train", "--from", front, "--pick", "cheapest", *training)
+    network = ("--backbone", backbone.name, "--weights", backbone.weights, *backbone.options)
+    return space.run("search.front.json", "search", *network, "--data", space.data, *SEARCH)
+
+
+def searched_network(space: Workspace) -> Path:
+    """Train the cheapest exits that were found on the frozen deepest ResNet."""
+    backbone = space.backbone(DEEPEST)
+    budget = space.budget(max(1, space.epochs // 5))
+    given = ("--weights", backbone.weights, *backbone.options, "--recipe", "frozen")
+    return space.run("searched.pt", "train", "--from", search_front(space), "--pick", "cheapest", *budget, *given)
 
 
 def rule_network(space: Workspace) -> Path:
