@@ -9,14 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from network_cascades import CLASSES, LARGER, LARGEST, LITTLE, MIDDLE, NetworkCascade, join, own, three, together, two
 from pays_workspace import DEEPEST, Backbone, Workspace, split_logits
 
 from eetool.data.registry import load_source
 from eetool.data.splits import TEMPERATURE, TEST, THRESHOLD
 from eetool.model.checkpoint import load_checkpoint
+from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.tune.calibration import Calibration, fit_temperature
-from eetool.tune.cross_fitting import LabelledLogits, threshold_problem
+from eetool.tune.cross_fitting import LabelledLogits, calibrate, threshold_problem
 from eetool.tune.exit_costs import model_macs
 from eetool.tune.margin_search import MarginSearch
 
@@ -48,6 +50,7 @@ FROZEN = {"frozen": (7, "max2,conv3-32,max2,conv3-64"), "frozen-strong": (4, "ma
 # A search of exits on the frozen ResNet, and the exits of NACHOS (arXiv 2401.13330) there: the branch of its rule at
 # the ends of two stages.
 SEARCH = ("--device", "rpi4", "--max-accuracy-drop", 0.5, "--trials", 40)
+ALLOWED = (0.25, 0.5, 0.75, 1.0)  # points, on random halves of the held-out images
 BY_RULE = ("layer1.8,layer2.8", "max2,max2,conv3-32,conv3-64,conv3-128")
 SEEDS = 3
 
@@ -70,9 +73,36 @@ def searched(space: Workspace) -> dict[str, Any]:
     tuning, rivals = ("--max-accuracy-drop", 0.5), space.static_bundles()
     front = json.loads(search_front(space).read_text(encoding="utf-8"))
     score = next(candidate["score"] for candidate in front["front"] if candidate["id"] == front["cheapest"])
+    ways = {"searched": (searched_network(space), score), "by-rule": (rule_network(space), MAX_SOFTMAX)}
     return {
-        "searched": space.tune_and_bench(searched_network(space), rivals, *tuning, "--score", score),
-        "by-rule": space.tune_and_bench(rule_network(space), rivals, *tuning),
+        name: {
+            **space.tune_and_bench(model, rivals, *tuning, "--score", own),
+            "splits": random_splits(space, model, own),
+        }
+        for name, (model, own) in ways.items()
+    }
+
+
+def random_splits(space: Workspace, model: Path, score: str) -> dict[str, list[float]]:
+    """Return drops in points and shares of full depth's MACs on one half of the held-out images, tuned on the other.
+
+    Of each the mean over random halves and its standard deviation, by the drop that was allowed.
+    """
+    costs = model_macs(load_checkpoint(model).record.spec, score)
+    first, *others = [split_logits(model, space.data, s) for s in (TEMPERATURE, THRESHOLD, TEST)]
+    whole = first.join(others[0]).join(others[1])
+    found: dict[str, list[tuple[float, float]]] = {f"{drop:g}": [] for drop in ALLOWED}
+    for seed in range(space.splits):
+        halves = np.array_split(np.random.default_rng(seed).permutation(len(whole.labels)), 2)
+        fitted, tested = (whole.select(half) for half in halves)
+        calibration = calibrate(fitted, score)
+        search = MarginSearch(threshold_problem(calibration, fitted, costs, score), standard_errors=1)
+        problem = threshold_problem(calibration, tested, costs, score)
+        for drop in ALLOWED:
+            cost, errors = problem.evaluate(search.cheapest(drop))
+            found[f"{drop:g}"].append((100 * errors / problem.n, cost / float(sum(costs.trunk))))
+    return {
+        drop: [round(float(x), 3) for x in (*np.mean(pairs, 0), *np.std(pairs, 0))] for drop, pairs in found.items()
     }
 
 
