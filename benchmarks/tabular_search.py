@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     joint.add_argument("--train-epochs", type=int, default=_EPOCHS)
     joint.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     tables = commands.add_parser("tables", help="the data file of docs/results/search-methods.md")
-    tables.add_argument("documents", type=Path, nargs="+", metavar="COMPARISON", help="what `compare` printed")
+    tables.add_argument("documents", type=Path, nargs="+", metavar="COMPARISON", help="of `compare`, and of `joint`")
     tables.add_argument("--source", required=True, help="commands and conditions, in words")
     tables.add_argument("--output", type=Path, required=True)
     tables.add_argument("--keep", action="store_true", help="keep comparisons of OUTPUT that no COMPARISON has")
@@ -198,6 +198,8 @@ def _tables(o: argparse.Namespace) -> dict[str, Any]:
     from tabular.result_tables import tables
 
     documents = [json.loads(path.read_text(encoding="utf-8")) for path in o.documents]
+    if not any("scales" in document for document in documents):
+        raise UsageError("no COMPARISON is one of `compare`", "Give at least one, and those of `joint` beside it.")
     result = tables(documents, o.source, json.loads(o.output.read_text(encoding="utf-8")) if o.keep else None)
     text = json.dumps(result, indent=1, ensure_ascii=False)
     write_atomic(o.output, f"{text}\n".encode(), force=True)

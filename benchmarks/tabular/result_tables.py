@@ -35,6 +35,14 @@ _ARMS = (
     ("points that the first gains", _INTERVAL),
     ("hypervolume", _INTERVAL),
 )
+_JOINT = (
+    ("network", _TEXT),
+    ("exits", _TEXT),
+    ("MACs, table", _NUMBER),
+    ("MACs, in full", _NUMBER),
+    ("accuracy, %, table", _NUMBER),
+    ("accuracy, %, in full", _NUMBER),
+)
 _RECOMBINED = (("evaluations", _NUMBER), ("`local`", _TEXT), *_METHODS[3:])
 _RANDOM = "random"
 # Leading cells that tell a comparison; a table without any holds one.
@@ -47,19 +55,20 @@ def tables(
     """Return the data file of documents that together hold all comparisons.
 
     Args:
-        documents: of `compare`, with different objectives, evaluations or parts.
+        documents: of `compare`, with different objectives, evaluations or parts; and of `joint`.
         source: commands and conditions, in words.
         earlier: a data file whose rows stay where the documents have no comparison of the same kind.
     """
     result = {"methods": _table(_METHODS, [row for d in documents for row in _methods(d)])}
     budgets = [row for d in documents for row in _budgets(d)]
-    shares = documents[0]["scales"]["macs"]
+    shares = next(d["scales"]["macs"] for d in documents if "scales" in d)
     columns = [(f"{100 * budget / shares['cost']:.0f} % of it", _INTERVAL) for budget in shares["budgets"]]
     result["budgets"] = _table((*_METHODS[:3], *columns), budgets)
     result["regret"] = _table(_REGRET, [row for d in documents for row in _regret(d)])
     result["objectives"] = _table(_OBJECTIVES, [row for d in documents for row in _objectives(d)])
     result["recombination"] = _table(_RECOMBINED, [row for d in documents for row in _recombination(d)])
     result["ablation"] = _table(_ARMS, [row for d in documents for row in _ablation(d)])
+    result["joint"] = _table(_JOINT, [row for d in documents for row in _joint(d)])
     for name, table in result.items() if earlier is not None else ():
         kept = earlier["tables"].get(name, {"rows": []})["rows"]
         table["rows"] = _joined(kept, table["rows"], _COMPARISON.get(name, 0))
@@ -138,6 +147,17 @@ def _recombination(document: Mapping[str, Any]) -> Iterator[list[Any]]:
                 _rounded(gains.get("cost_ratio"), 3),
                 _rounded(row["hypervolume"], 3),
             ]
+
+
+def _joint(document: Mapping[str, Any]) -> Iterator[list[Any]]:
+    for network in document.get("networks", ()):
+        exits = zip(network["taps"], network["branches"], strict=True)
+        kinds = network["table"], network["joint"]
+        yield [
+            *(network["group"], "; ".join(f"{tap}: {branch}" for tap, branch in exits)),
+            *(round(kind["cost_share"], 3) for kind in kinds),
+            *(round(100 * kind["accuracy_at_budget"], 1) for kind in kinds),
+        ]
 
 
 def _words(objective: str) -> str:

@@ -293,6 +293,7 @@ def test_picks_best_networks_cost_less_than_random_ones(table: Any, tmp_path: Pa
 
 def test_make_digits_writes_a_table_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tabular import exit_figures, make_table
+    from tabular.result_tables import tables
     from tabular.table_evaluation import CALIBRATED
     from tabular.table_file import read_table
 
@@ -328,6 +329,8 @@ def test_make_digits_writes_a_table_and_resumes(tmp_path: Path, monkeypatch: pyt
         pytest.approx(-1),
         pytest.approx(1),
     )  # of two networks
+    rows = tables([{"scales": {"macs": {"cost": 1, "budgets": [0.5]}}}, joint], "a test")["tables"]["joint"]["rows"]
+    assert [row["cells"][2] for row in rows] == [round(one["table"]["cost_share"], 3) for one in joint["networks"]]
     for name in ("tap3.npz", "names.json"):  # interrupted there
         (tmp_path / "work" / "resnet-8x3-16x3-32x3" / name).unlink()
     call_script(SCRIPT, *command, "--force")
