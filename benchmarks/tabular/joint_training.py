@@ -51,15 +51,20 @@ def compare_with_joint_training(
     """Train what the folder lacks, and return the figures of both kinds of training with their rank correlations.
 
     Raises:
-        UsageError: the data are not those of the table.
+        UsageError: the data are not those of the table, or the backbone has published weights.
     """
     table = evaluator.table
+    chosen = [network for group in picks.groups.values() for network in group]
+    if published := [b["name"] for b in (table.meta["backbones"][n.backbone] for n in chosen) if b["weights"]]:
+        raise UsageError(
+            f"{published[0]} has published weights, and networks are trained from random ones here",
+            "Give a --backbone that the table trained.",
+        )
     examples = choose_examples(MakeSettings(training.data, table.devices, BranchTraining()))
     digest = hashlib.sha256(examples.held_out.astype("<i8").tobytes()).hexdigest()
     if digest != table.meta["indices_sha256"] or not np.array_equal(_labels(examples), table.arrays["labels"]):
         raise UsageError(f"{training.data} are not the data of the table", f"It was made with {table.meta['data']}.")
     training.folder.mkdir(parents=True, exist_ok=True)
-    chosen = [network for group in picks.groups.values() for network in group]
     missing = [network for network in chosen if not _file(training, table, network).is_file()]
     if workers > 1 and missing:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:

@@ -341,6 +341,19 @@ def test_make_digits_writes_a_table_and_resumes(tmp_path: Path, monkeypatch: pyt
     assert stopped.value.code == 2
 
 
+def test_joint_refuses_published_weights_and_other_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Path(__file__).parents[2] / "benchmarks/tabular/cifar10.npz"
+    few = ("--count", 1, "--most-exits", 1, "--data", "digits", "--folder", tmp_path)
+    for backbone, words in (
+        ("resnet20", "published weights"),
+        ("resnet-16x0-8x3-16x3-32x4", "not the data of the table"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            call_script(SCRIPT, "joint", table, "--backbone", backbone, *few)
+        assert stopped.value.code == 2
+        assert words in capsys.readouterr().err
+
+
 def test_table_of_the_repository_holds_ten_backbones() -> None:
     from tabular.table_evaluation import CALIBRATED
     from tabular.table_file import read_table
