@@ -58,7 +58,14 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self.as_user, str(self.binaries / program), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
+        with (self.folder / "output").open("w+") as output:  # a pipe would stay open in the server
+            done = subprocess.run(command, check=False, stdout=output, stderr=subprocess.STDOUT, cwd=self.folder)
+            output.seek(0)
+            assert done.returncode == 0, f"{program} {arguments}: {output.read()}{self._log()}"
+
+    def _log(self) -> str:
+        path = self.folder / "log"
+        return "\n".join(path.read_text(errors="replace").splitlines()[-20:]) if path.exists() else ""
 
 
 @pytest.fixture(scope="module")
