@@ -30,7 +30,7 @@ from tabular.table_evaluation import (
 )
 from tabular.table_file import PARTS, SearchTable, read_table
 
-from eetool.errors import EarlyExitError, UsageError
+from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.records import write_atomic
 from eetool.search.methods.batch_thresholds import cheapest_at_drops
 
@@ -197,13 +197,23 @@ def _joint(o: argparse.Namespace) -> dict[str, Any]:
 def _tables(o: argparse.Namespace) -> dict[str, Any]:
     from tabular.result_tables import tables
 
-    documents = [json.loads(path.read_text(encoding="utf-8")) for path in o.documents]
+    documents = [_read_document(path) for path in o.documents]
     if not any("scales" in document for document in documents):
         raise UsageError("no COMPARISON is one of `compare`", "Give at least one, and those of `joint` beside it.")
-    result = tables(documents, o.source, json.loads(o.output.read_text(encoding="utf-8")) if o.keep else None)
+    result = tables(documents, o.source, _read_document(o.output) if o.keep else None)
     text = json.dumps(result, indent=1, ensure_ascii=False)
     write_atomic(o.output, f"{text}\n".encode(), force=True)
     return {"output": str(o.output), "rows": {name: len(one["rows"]) for name, one in result["tables"].items()}}
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} cannot be read: {error}", "Give a JSON document of this script.") from None
+    if not isinstance(document, dict):
+        raise ArtefactError(f"{path} holds no JSON object", "Give a JSON document of this script.")
+    return document
 
 
 _COMMANDS = {

@@ -38,7 +38,7 @@ _COST, _ACCURACY = "cost_share", "accuracy_at_budget"
 
 @dataclass(frozen=True)
 class JointTraining:
-    """How networks are trained: data, folder of what is done, and passes over the training images."""
+    """Settings of a training in full: data, folder of what is done, and passes over the training images."""
 
     data: str
     folder: Path

@@ -17,7 +17,7 @@ BEST, RANDOM = "best", "random"
 
 @dataclass(frozen=True)
 class PickSettings:
-    """How networks are picked.
+    """Settings of a choice of networks.
 
     Attributes:
         count: best networks, and as many random ones.

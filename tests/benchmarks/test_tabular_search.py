@@ -263,6 +263,16 @@ def test_tables_keep_earlier_comparisons(table: Any, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "data.json").read_text())["tables"]["methods"]["rows"] == both
 
 
+def test_tables_refuse_missing_and_damaged_documents(tmp_path: Path) -> None:
+    (tmp_path / "damaged.json").write_text("{")
+    (tmp_path / "empty.json").write_text("{}")
+    words = ("--source", "a test", "--output", tmp_path / "data.json")
+    for name, code in (("absent.json", 3), ("damaged.json", 3), ("empty.json", 2)):
+        with pytest.raises(SystemExit) as stopped:
+            call_script(SCRIPT, "tables", tmp_path / name, *words)
+        assert stopped.value.code == code
+
+
 def test_evaluate_prints_figures_of_all_parts(table: Any, tmp_path: Path) -> None:
     from tabular.table_file import write_table
 
