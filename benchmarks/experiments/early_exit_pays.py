@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--teacher", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--torch-device", default="cpu")
+    parser.add_argument("--device", default="rpi4", help="that exits are searched for: a profile's name or file")
     parser.add_argument("--splits", type=int, default=200, help="random splits of the arms certificates and searched")
     parser.add_argument("--quick", action="store_true", help="one pass over the images, as a smoke test")
     parser.add_argument("--densenet", default="densenet40")

@@ -49,7 +49,7 @@ KINDS = {"strong": STRONG[:2], "linear": ("linear",) * 2}
 FROZEN = {"frozen": (7, "max2,conv3-32,max2,conv3-64"), "frozen-strong": (4, "max2,conv3-32,max2,conv3-64,conv3-64")}
 # A search of exits on the frozen ResNet, and the exits of NACHOS (arXiv 2401.13330) there: the branch of its rule at
 # the ends of two stages.
-SEARCH = ("--device", "rpi4", "--max-accuracy-drop", 0.5, "--trials", 40)
+SEARCH = ("--max-accuracy-drop", 0.5, "--trials", 40)
 BY_RULE = ("layer1.8,layer2.8", "max2,max2,conv3-32,conv3-64,conv3-128")
 ALLOWED = (0.25, 0.5, 0.75, 1.0)  # points, on random halves of the held-out images
 SEEDS = 3
@@ -110,7 +110,7 @@ def search_front(space: Workspace) -> Path:
     """Search exits on the frozen deepest ResNet."""
     backbone = space.backbone(DEEPEST)
     network = ("--backbone", backbone.name, "--weights", backbone.weights, *backbone.options)
-    return space.run("search.front.json", "search", *network, "--data", space.data, *SEARCH)
+    return space.run("search.front.json", "search", *network, "--data", space.data, "--device", space.device, *SEARCH)
 
 
 def searched_network(space: Workspace) -> Path:

@@ -52,6 +52,7 @@ class Workspace:
     threads: int
     teacher: bool
     torch_device: str
+    device: str
     splits: int
     quick: bool
     densenet: str

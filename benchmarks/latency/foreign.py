@@ -4,11 +4,12 @@
     python benchmarks/latency/foreign.py my.json -o foreign.json --hour evening    # two hours later, adds to it
     python benchmarks/latency/foreign.py my.json -o foreign.json --variant tflite/fp32 --hour morning
 
-The table is checked first (`eetool table check`), and every network is estimated with the table as it was built and
-as the check corrected it. Networks are measured in the protocol of probes, a few interleaved, in passes minutes apart.
-The median of the passes counts, and the difference is the run-to-run spread that limits every estimate. Each group of
-networks is written when it is measured, so an interrupted hour resumes where it was. `--cascades` adds two cascades at
-224 px against `eetool bench`. Figures over all hours are in `summary`, and `--tables` writes those of the page.
+Networks are measured in the protocol of probes, a few interleaved, in passes minutes apart. Before each pass the table
+is checked (`eetool table check`), and every network is estimated with the table as it was built and as that check
+corrected it: a server's speed changes within minutes. The median over passes counts, and the difference of the passes
+is the run-to-run spread that limits every estimate. Each group of networks is written when it is measured, so an
+interrupted hour resumes where it was. `--cascades` adds two cascades at 224 px against `eetool bench`. Figures over all
+hours are in `summary`, and `--tables` writes those of the page.
 """
 
 import argparse
@@ -17,24 +18,22 @@ import os
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from foreign_cascades import CASCADES, compare_cascade
 from foreign_files import write_variant
 from foreign_networks import NETWORKS
+from foreign_summary import VARIANTS, summaries
 from foreign_tables import write_tables
-from scipy.stats import spearmanr
 from table import measure
 
 from eetool.latency.check.correction import check_remarks, correct_profile
 from eetool.latency.check.table_check import TableCheck, check_table, require_machine
 from eetool.latency.estimate.graph_cost import GraphCost
 from eetool.latency.estimate.prediction_target import target_of_variant
-from eetool.latency.estimate.predictor import Predictor, predict
+from eetool.latency.estimate.predictor import Prediction, Predictor, predict
 from eetool.latency.probes.probe_files import ProbeKind
 from eetool.latency.table.hw_profile import HwProfile, read_profile
 from eetool.latency.table.table import BACKENDS
@@ -42,9 +41,10 @@ from eetool.profile.local_runner import run_measure
 from eetool.records import write_atomic
 from eetool_measure.machine import read_machine
 from eetool_measure.records import encode
+from eetool_runtime.records import decode
 
+_SCHEMA = "foreign/2"
 _GROUP = 4  # networks that are measured before the document is written
-_VARIANTS = ("onnx/fp32", "onnx/int8", "tflite/fp32")
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("table", type=Path, help="a hw profile of this machine with reference probes")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--hour", required=True, metavar="NAME", help="name of this hour, such as morning")
-    parser.add_argument("--variant", default=_VARIANTS[0], choices=_VARIANTS)
+    parser.add_argument("--variant", default=VARIANTS[0], choices=VARIANTS)
     parser.add_argument("--networks", type=Path, default=Path("foreign-networks"), help="folder that keeps the files")
     parser.add_argument("--only", action="append", metavar="NAME", help="a network or cascade; repeatable, for a trial")
     parser.add_argument("--runs", type=int, default=30, help="timed calls of a network in each pass")
@@ -82,8 +82,10 @@ def main() -> int:
 def _read(path: Path) -> dict[str, Any]:
     if path.exists():
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if document.get("schema") != _SCHEMA:
+            raise SystemExit(f"error: {path} is not of the schema {_SCHEMA}. Give another --output.")
         return document
-    return {"schema": "foreign/1", "machine": encode(read_machine()), "hours": {}, "cascades": {}, "summary": {}}
+    return {"schema": _SCHEMA, "machine": encode(read_machine()), "hours": {}, "cascades": {}, "summary": {}}
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
@@ -91,53 +93,52 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _add_hour(document: dict[str, Any], profile: HwProfile, options: argparse.Namespace) -> None:
-    """Measure the networks that an hour lacks; each group is written with the check that preceded it."""
+    """Measure the networks that an hour lacks, each pass after a check, and estimate them."""
     kind = ProbeKind(*options.variant.split("/"))
     names = options.only or (_QUICK if options.quick else list(NETWORKS))
     runs, passes = (10, 2) if options.quick else (options.runs, options.passes)
     hour = document["hours"].setdefault(options.hour, {}).setdefault(options.variant, {"checks": [], "networks": {}})
-    paths = {}
-    for name in (name for name in names if name not in hour["networks"]):
-        path = write_variant(options.networks, name, kind)
-        if path is None:
-            hour["networks"][name] = {"left_out": f"it cannot be written as {kind.name}"}
-        else:
-            paths[name] = path
-    checked = correct_profile(profile, _check(profile, kind, hour)) if paths else profile
-    tables = {"as_built": profile, "checked": checked}
-    estimates = {
-        word: {name: estimate(table, path, kind) for name, path in paths.items()} for word, table in tables.items()
-    }
-    for name in paths:
-        hour["networks"][name] = {"passes_ms": [], **{word: row[name] for word, row in estimates.items()}}
+    paths = {name: write_variant(options.networks, name, kind) for name in names}
+    found = {name: path for name, path in paths.items() if path is not None}
+    for name in names:
+        new = {"passes_ms": [], "checks": []} if name in found else {"left_out": f"it cannot be written as {kind.name}"}
+        hour["networks"].setdefault(name, new)
     for number in range(passes):
-        rows = hour["networks"]
-        waiting = [n for n in names if "passes_ms" in rows[n] and len(rows[n]["passes_ms"]) == number]
+        waiting = [name for name in found if len(hour["networks"][name]["passes_ms"]) == number]
+        if waiting:
+            hour["checks"].append(_check(profile, kind))
         while waiting:
             group, waiting = waiting[:_GROUP], waiting[_GROUP:]
-            files = [write_variant(options.networks, name, kind) for name in group]
-            for name, ms in zip(group, measure([path for path in files if path], kind, runs), strict=True):
+            for name, ms in zip(group, measure([found[name] for name in group], kind, runs), strict=True):
                 hour["networks"][name]["passes_ms"].append(float(ms))
+                hour["networks"][name]["checks"].append(len(hour["checks"]) - 1)
             _write(options.output, document)
             sys.stderr.write(f"{options.hour} {options.variant}: pass {number + 1}, {len(waiting)} networks left\n")
+    _add_estimates(hour, profile, kind, found)
+
+
+def _add_estimates(hour: dict[str, Any], profile: HwProfile, kind: ProbeKind, paths: Mapping[str, Path]) -> None:
+    """Estimate networks with the table as it was built, and as it was corrected before each of their passes."""
+    tables = [profile, *(correct_profile(profile, decode(TableCheck, c["check"], ValueError)) for c in hour["checks"])]
+    predictors = [Predictor(table, BACKENDS[kind.format], kind.precision, 1) for table in tables]
+    for name, path in paths.items():
+        row = hour["networks"][name]
+        target = target_of_variant(path, kind.name, predictors[0].channel_block)
+        row["as_built"], *checked = (_estimate(predict(target, predictor)) for predictor in predictors)
+        row["checked"] = [checked[index] for index in row["checks"]]
 
 
 _QUICK = ["mobilenet-v1-025-128", "bert-tiny-128", "mixer-slim-96", "two-streams-96"]
 
 
-def _check(profile: HwProfile, kind: ProbeKind, hour: dict[str, Any]) -> TableCheck:
-    """Check the table and record factors and load."""
+def _check(profile: HwProfile, kind: ProbeKind) -> dict[str, Any]:
+    """Check the table, and return what was found and the load."""
     check = check_table(profile, [(BACKENDS[kind.format], kind.precision, 1)], run_measure)
-    row = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": check.seconds}
-    hour["checks"].append(row | {"load": os.getloadavg()[0], "remarks": list(check_remarks(check))})
-    hour["checks"][-1]["factors"] = encode(check.conditions[0].factors)
-    return check
+    return {"load": os.getloadavg()[0], "remarks": list(check_remarks(check)), "check": encode(check)}
 
 
-def estimate(profile: HwProfile, path: Path, kind: ProbeKind) -> dict[str, Any]:
-    """Return the estimate of a file with one thread."""
-    predictor = Predictor(profile, BACKENDS[kind.format], kind.precision, 1)
-    prediction = predict(target_of_variant(path, kind.name, predictor.channel_block), predictor)
+def _estimate(prediction: Prediction) -> dict[str, Any]:
+    """Return the figures of a network of one graph."""
     cost: GraphCost = prediction.graphs[0]
     return {
         "latency_ms": cost.latency_ms,
@@ -146,45 +147,6 @@ def estimate(profile: HwProfile, path: Path, kind: ProbeKind) -> dict[str, Any]:
         "guessed_share": sum(row.share for row in prediction.coverage if row.basis == "guessed"),
         "unknown_operators": list(cost.unknown_operators),
     }
-
-
-def summaries(hours: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of every variant: of each hour, and of all networks of all hours."""
-    result: dict[str, Any] = {}
-    for variant in _VARIANTS:
-        by_hour = {name: _rows(hour[variant]) for name, hour in hours.items() if variant in hour}
-        by_hour = {name: rows for name, rows in by_hour.items() if rows}
-        if by_hour:
-            everything = [row for rows in by_hour.values() for row in rows]
-            result[variant] = {name: summary(rows) for name, rows in {**by_hour, "all hours": everything}.items()}
-    return result
-
-
-def _rows(part: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [row for row in part["networks"].values() if row.get("passes_ms")]
-
-
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return shares within ±10 and ±20 %, rank correlation and coverage, before and after the check."""
-    measured_ms = np.array([np.median(row["passes_ms"]) for row in rows])  # (n,)
-    spread = np.array([max(row["passes_ms"]) / min(row["passes_ms"]) for row in rows]) - 1
-    figures: dict[str, Any] = {
-        "networks": len(rows),
-        "run_to_run": {"median": float(np.median(spread)), "within_10_percent": float(np.mean(spread <= 0.1))},
-    }
-    for word in ("as_built", "checked"):
-        predicted_ms = np.array([row[word]["latency_ms"] for row in rows])
-        bounds = np.array([row[word]["interval_ms"] for row in rows])  # (n, 2)
-        errors = predicted_ms / measured_ms - 1
-        figures[word] = {
-            "within_10_percent": float(np.mean(np.abs(errors) <= 0.10)),
-            "within_20_percent": float(np.mean(np.abs(errors) <= 0.20)),
-            "median_error": float(np.median(errors)),
-            "largest_error": float(errors[np.argmax(np.abs(errors))]),
-            "spearman": float(spearmanr(predicted_ms, measured_ms).statistic) if len(rows) > 2 else None,
-            "inside_interval": float(np.mean((bounds[:, 0] <= measured_ms) & (measured_ms <= bounds[:, 1]))),
-        }
-    return figures
 
 
 def _add_cascades(document: dict[str, Any], options: argparse.Namespace) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from foreign_summary import STATES, measured_rows, ratio, spread
 
 from eetool.records import write_atomic
 
 _SOURCE = "benchmarks/latency/foreign.py"
-_STATES = {"as_built": "as built", "checked": "after the check"}
 _SUMMARY = ("variant", "hour", "table", "networks", "within ±10 %", "within ±20 %", "Spearman", "median error, %")
 _SUMMARY += ("largest, %", "inside the 90 % interval", "run to run, median, %")
 _NETWORKS = ("network", "measured, ms", "as built", "after the check", "run to run, %")
@@ -38,7 +38,7 @@ def _summary(summary: Mapping[str, Any]) -> list[list[Any]]:
     rows = []
     for variant, hours in summary.items():
         for hour, figures in hours.items():
-            for state, words in _STATES.items():
+            for state, words in STATES.items():
                 part = figures[state]
                 shares = [_percent(part[name]) for name in ("within_10_percent", "within_20_percent")]
                 errors = [_percent(part[name]) for name in ("median_error", "largest_error", "inside_interval")]
@@ -50,17 +50,13 @@ def _summary(summary: Mapping[str, Any]) -> list[list[Any]]:
 
 def _networks(hours: Mapping[str, Any], variant: str = "onnx/fp32") -> list[list[Any]]:
     """Return a row for each network: ratios of predicted to measured latency, by hour."""
-    parts = [hour[variant]["networks"] for hour in hours.values() if variant in hour]
+    parts = [hour[variant] for hour in hours.values() if variant in hour]
     rows = []
-    for name in parts[0] if parts else ():
-        found = [part[name] for part in parts if part.get(name, {}).get("passes_ms")]
-        measured_ms = [float(np.median(row["passes_ms"])) for row in found]
-        ratios = [
-            " / ".join(f"{row[state]['latency_ms'] / ms:.2f}" for row, ms in zip(found, measured_ms, strict=True))
-            for state in _STATES
-        ]
-        spread = " / ".join(f"{100 * (max(row['passes_ms']) / min(row['passes_ms']) - 1):.0f}" for row in found)
-        rows.append([name, " / ".join(f"{ms:.2f}" for ms in measured_ms), *ratios, spread])
+    for name in parts[0]["networks"] if parts else ():
+        found = [row for part in parts for row in measured_rows({"networks": {name: part["networks"].get(name, {})}})]
+        measured = " / ".join(f"{np.median(row['passes_ms']):.2f}" for row in found)
+        ratios = [" / ".join(f"{ratio(row, state):.2f}" for row in found) for state in STATES]
+        rows.append([name, measured, *ratios, " / ".join(f"{100 * spread(row):.0f}" for row in found)])
     return rows
 
 
