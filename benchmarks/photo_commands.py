@@ -6,7 +6,8 @@ DATA is an archive as `benchmarks/photos.py` takes it, and --weights are the pub
 command is a process of its own, with default options beside its epochs. The cache of decoded photographs and features
 lies in FOLDER and is empty at the start; the first command that needs something fills it. `train joint` and `train
 distill` have --part photographs of each class. --checkout measures the sources of another commit. Versions that resize
-no photographs take --sized: photographs of the final size, with `val` in the training set.
+no photographs take --sized: photographs of the final size, with `val` in the training set. --tables with --before, the
+FOLDER of another commit, writes a table of both for docs/results.
 
 Prints one JSON document, which is FOLDER/commands.json: for every command the wall time, the processor time of the
 process and its children, and the highest memory. `largest_process_mb` is the peak of one process as the kernel records
@@ -30,6 +31,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from photo_command_tables import write_table
 from photo_split import unpack
 
 HERE = Path(__file__).parent
@@ -38,6 +40,7 @@ PIXELS = "0.498039,0.498039,0.498039/0.501961,0.501961,0.501961"  # (x - 127) / 
 DEVICE, SMALL_SIDE = "rpi4", 128
 PAGE_BYTES = resource.getpagesize()
 SAMPLE_SECONDS = 0.05
+RESULTS = "commands.json"
 UNSTABLE = 7  # exit code of `bench` on a busy machine
 
 
@@ -98,8 +101,9 @@ def commands(settings: Settings) -> Iterator[Command]:
                 f"{name}-{precision}.eebundle",
             )
     yield Command("verify", ("verify", out / "onnx-int8.eebundle"), None)
-    threads = ("--threads", 1, "--accept-unstable", *quick)
-    yield Command("bench", ("bench", out / "onnx-fp32.eebundle", *data, *threads), "bench.json")
+    unstable = () if settings.sized else ("--accept-unstable",)  # unknown to older versions
+    timing = ("--threads", 1, *unstable, *quick)
+    yield Command("bench", ("bench", out / "onnx-fp32.eebundle", *data, *timing), "bench.json")
     yield Command("tune bundle", ("tune", out / "onnx-int8.eebundle", *data), "tuned.eebundle")
     yield Command("estimate", ("estimate", out / "onnx-fp32.eebundle", "--device", DEVICE), "estimate.json")
     yield Command(
@@ -250,7 +254,7 @@ def commit_of(checkout: Path) -> str:
 
 def run_all(settings: Settings) -> dict[str, Any]:
     """Measure every command that has no result yet, and return the document."""
-    file = settings.out / "commands.json"
+    file = settings.out / RESULTS
     results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["commands"] if file.exists() else {}
     chosen = settings.only.split(",") if settings.only else None
     document: dict[str, Any] = {}
@@ -293,13 +297,21 @@ def main() -> None:
     parser.add_argument("--only", default=None, help="names of commands, separated by commas")
     parser.add_argument("--again", action="store_true", help="with --only: also commands that have a result")
     parser.add_argument("--quick", action="store_true", help="one pass of timing in `bench`, for a trial")
+    parser.add_argument("--before", type=Path, default=None, help="FOLDER of another commit, for --tables")
+    parser.add_argument("--tables", type=Path, default=None, help="data file of docs/results, written as well")
     options = vars(parser.parse_args())
+    before, tables = options.pop("before"), options.pop("tables")
+    if (before is None) != (tables is None):
+        parser.error("--before and --tables go together")
     for name in ("data", "weights", "out", "checkout"):
         options[name] = options[name].resolve()
     settings = Settings(**options)
     settings.out.mkdir(parents=True, exist_ok=True)
     prepare(settings)
-    print(json.dumps(run_all(settings), indent=2))
+    document = run_all(settings)
+    if tables is not None:
+        write_table(json.loads((before / RESULTS).read_text(encoding="utf-8")), document, tables)
+    print(json.dumps(document, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`benchmarks/photo_commands.py`: the order of the commands, and the memory of a process with children."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,27 @@ def test_commands_read_what_an_earlier_one_wrote(script: ModuleType, tmp_path: P
             assert tmp_path / command.output not in written
             written.add(tmp_path / command.output)
     assert len(set(names)) == len(names)
+
+
+def test_table_pairs_commands_and_keeps_other_tables(script: ModuleType, tmp_path: Path) -> None:
+    def result(exit_code: int, seconds: float) -> dict[str, Any]:
+        return {"exit_code": exit_code, "seconds": seconds, "all_processes_mb": round(100 * seconds)}
+
+    before = {
+        "photographs": 300,
+        "commands": {"tune": result(0, 8.0), "bench": result(7, 3.0), "advise": result(2, 0.1)},
+    }
+    now = {"photographs": 300, "commands": {name: result(0, 2.0) for name in ("tune", "bench", "advise")}}
+    file = tmp_path / "tables.json"
+    for photographs in (300, 1687):
+        script.write_table(before, {**now, "photographs": photographs}, file)
+    tables = json.loads(file.read_text(encoding="utf-8"))["tables"]
+    assert sorted(tables) == ["photographs-1687", "photographs-300"]
+    assert [row["cells"] for row in tables["photographs-300"]["rows"]] == [
+        ["tune", 8.0, 2.0, 0.25, 800, 200],
+        ["bench", 3.0, 2.0, 0.67, 300, 200],
+        ["advise", None, 2.0, None, None, 200],  # a command that the other version did not have
+    ]
 
 
 @needs_proc
