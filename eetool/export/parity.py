@@ -8,7 +8,7 @@ import numpy as np
 
 from eetool.data.rows import rows_per_pass
 from eetool.errors import VerificationError
-from eetool.metrics import exits_taken
+from eetool.metrics import Thresholds, exits_taken
 from eetool_runtime import Bundle, Model
 from eetool_runtime.backends import open_graph
 from eetool_runtime.loading import load_to_judge
@@ -16,6 +16,7 @@ from eetool_runtime.manifest import Manifest
 
 _LARGEST = float(np.finfo(np.float32).max)
 _ABSENT = np.empty(0)
+_LARGEST_ROUNDING = 1e-3  # of a confidence
 
 Arrays = dict[str, np.ndarray]
 
@@ -147,15 +148,47 @@ def check_bundle(bundle: Bundle, variant: str) -> list[ParityCheck]:
     for e, (single, _), (batched, _) in zip(bundle.manifest.exits, alone, together, strict=True):
         recorded = expected.get(e.logits, _ABSENT)
         checks.append(_logits_check(f"{variant} {e.logits}", single, batched, recorded, fitted.samples_tolerance))
-    for name in model.operating_points:
+    confidences = np.stack([confidence for _, confidence in alone])
+    for name, point in fitted.operating_points.items():
         taken = _decisions(model, name, inputs)
         recorded = expected.get(f"exit_{name}", _ABSENT)
-        same = int((taken == recorded).sum()) if recorded.shape == taken.shape else 0
-        # Kernels that round differently may change a decision at a threshold.
+        near = near_threshold(confidences, point.thresholds, taken, recorded, fitted.samples_tolerance)
+        # Kernels that round differently may change a decision.
         may_differ = int(fitted.samples_tolerance * len(taken))
-        passed = same >= len(taken) - may_differ
-        checks.append(ParityCheck(f"{variant} decisions at {name}", passed, f"{same} of {len(taken)} the same"))
+        checks.append(decisions_check(f"{variant} decisions at {name}", taken, recorded, near, may_differ))
     return checks
+
+
+def near_threshold(
+    confidences: np.ndarray, thresholds: Thresholds, taken: np.ndarray, recorded: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """Return bool (n,): where two decisions differ, whether rounding decides the gate that they differ at.
+
+    Args:
+        confidences: (exits, n), of every exit.
+        thresholds: of every early exit.
+        taken: exit of each example (n,).
+        recorded: the same as it was recorded.
+        tolerance: error of a confidence that counts as rounding, at most a thousandth.
+    """
+    if recorded.shape != taken.shape or recorded.dtype.kind != "i":
+        return np.zeros(taken.shape, bool)
+    limits = np.array([np.nan if t is None else t for t in (*thresholds, None)])
+    gates = np.clip(np.minimum(taken, recorded), 0, len(thresholds))  # the one that only one decision passed
+    distance = np.abs(confidences[gates, np.arange(len(gates))] - limits[gates])
+    near: np.ndarray = (taken != recorded) & (distance <= min(tolerance, _LARGEST_ROUNDING))
+    return near
+
+
+def decisions_check(
+    what: str, taken: np.ndarray, recorded: np.ndarray, near: np.ndarray, may_differ: int = 0
+) -> ParityCheck:
+    """Compare exits (n,); those that rounding decides count as equal, see `near_threshold`."""
+    same = int((taken == recorded).sum()) if recorded.shape == taken.shape else 0
+    decided_by_rounding = int(near.sum())
+    found = f"{same} of {len(taken)} the same"
+    found += f", {decided_by_rounding} within rounding of a threshold" if decided_by_rounding else ""
+    return ParityCheck(what, same + decided_by_rounding >= len(taken) - may_differ, found)
 
 
 def _logits_check(

@@ -10,9 +10,18 @@ import pytest
 
 from eetool.errors import VerificationError
 from eetool.export.bundle_files import save_arrays, write_manifest
-from eetool.export.parity import ParityCheck, check_bundle, compare_tensors, component_parity, require_parity
+from eetool.export.parity import (
+    ParityCheck,
+    answers_alone,
+    check_bundle,
+    compare_tensors,
+    component_parity,
+    near_threshold,
+    require_parity,
+)
 from eetool_runtime import Bundle, open_bundle
 from eetool_runtime.backends import open_graph
+from eetool_runtime.loading import load_to_judge
 from tests.helpers.tiny_bundle import write_tiny_bundle
 
 RELATIVE = 1e-4
@@ -145,6 +154,32 @@ def test_check_bundle_changed_thresholds_change_decisions(spoiled: Spoiled) -> N
     document["variants"]["onnx/fp32"]["operating_points"]["fast"]["thresholds"] = [0.0, 0.0]
     (spoiled.path / "manifest.json").write_text(json.dumps(document))
     assert [check.what for check in spoiled.failed()] == ["onnx/fp32 decisions at fast"]
+
+
+@pytest.mark.parametrize(("distance", "passes"), [(1e-6, True), (1e-2, False)])
+def test_check_bundle_decisions_at_a_threshold_may_differ_by_rounding(
+    spoiled: Spoiled, distance: float, passes: bool
+) -> None:
+    bundle = open_bundle(spoiled.path)
+    model = load_to_judge(bundle, variant="onnx/fp32")
+    _, confidence = answers_alone(model, bundle.arrays(bundle.manifest.samples))[0]
+    document = json.loads((spoiled.path / "manifest.json").read_text())
+    (first, second) = document["variants"]["onnx/fp32"]["operating_points"]["fast"]["thresholds"]
+    lowest = float(confidence[confidence >= first].min())  # of those that leave at exit 0
+    document["variants"]["onnx/fp32"]["operating_points"]["fast"]["thresholds"] = [lowest + distance, second]
+    (spoiled.path / "manifest.json").write_text(json.dumps(document))
+    check = next(check for check in check_bundle(open_bundle(spoiled.path), "onnx/fp32") if "fast" in check.what)
+    assert check.passed is passes
+    assert ("within rounding of a threshold" in check.found) is passes
+
+
+def test_near_threshold_looks_at_the_gate_where_decisions_part() -> None:
+    confidences = np.array([[0.5, 0.5, 0.9, 0.5], [0.7, 0.7001, 0.7, 0.2], [1.0, 1.0, 1.0, 1.0]])
+    taken, recorded = np.array([1, 1, 0, 2]), np.array([2, 2, 2, 2])
+    near = near_threshold(confidences, (0.9, 0.7), taken, recorded, 1e-5)
+    assert near.tolist() == [True, False, True, False]
+    assert not near_threshold(confidences, (0.9, None), taken, recorded, 1e-5)[:2].any(), "a gate that never fires"
+    assert not near_threshold(confidences, (0.9, 0.7), taken, recorded.astype(str), 1e-5).any()
 
 
 def test_require_parity_lists_all_failures() -> None:

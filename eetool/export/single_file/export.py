@@ -18,7 +18,14 @@ from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.export.converters.to_onnx import to_onnx
 from eetool.export.inference_check import build_checked
 from eetool.export.operator_check import naming_operator
-from eetool.export.parity import Parity, ParityCheck, compare_tensors, require_parity
+from eetool.export.parity import (
+    Parity,
+    ParityCheck,
+    compare_tensors,
+    decisions_check,
+    near_threshold,
+    require_parity,
+)
 from eetool.export.single_file.nested_if import (
     CONFIDENCE,
     EXIT,
@@ -218,9 +225,9 @@ def _prove(path: Path, checkpoint: Checkpoint, network: ScoredNetwork, policy: P
         checks.append(ParityCheck(f"exit {i}", parity.holds and bool((outputs[EXIT] == i).all()), str(parity)))
     confidences = np.stack([confidence for _, confidence in exits])
     for name, point in policy.operating_points.items():
-        taken = run_single(graph, arrays, point.thresholds)[EXIT]
-        same = int((taken == exits_taken(confidences, point.thresholds)).sum())
-        checks.append(ParityCheck(f"decisions at {name}", same == len(taken), f"{same} of {len(taken)} the same"))
+        taken, wanted = run_single(graph, arrays, point.thresholds)[EXIT], exits_taken(confidences, point.thresholds)
+        near = near_threshold(confidences, point.thresholds, taken, wanted, _RELATIVE)
+        checks.append(decisions_check(f"decisions at {name}", taken, wanted, near))
     require_parity(checks, "the file")
     return tuple(parities)
 
