@@ -303,6 +303,8 @@ def main() -> None:
     before, tables = options.pop("before"), options.pop("tables")
     if (before is None) != (tables is None):
         parser.error("--before and --tables go together")
+    if before is not None and not (before / RESULTS).is_file():
+        parser.error(f"{before} holds no {RESULTS}; measure the other commit into it first")
     for name in ("data", "weights", "out", "checkout"):
         options[name] = options[name].resolve()
     settings = Settings(**options)
